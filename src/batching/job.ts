@@ -1,0 +1,69 @@
+/** A job is one problem's share of a batch: what the batcher queues, packs, runs and splits. */
+import type { Parameters } from '../engine/engine.js';
+import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
+import type { Priority } from '../problem.js';
+
+/**
+ * One input of one problem, unpadded, row-major [rows, columns] (a vector input is [1, length] or [length, 1] alike:
+ * its `data` is copied as one run where the signature has a single axis after B).
+ * Rows whose `rowMask` is 0 are packed as zeros without being read, so they may hold NaN.
+ */
+export interface JobTensor {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: TensorData;
+  readonly rowMask?: Uint8Array;
+  /** Distance between the starts of two rows in `data`; default `columns`. Lets a job send the first columns of wider rows. */
+  readonly rowStride?: number;
+}
+
+export interface Job {
+  readonly spec: ProgramSpec;
+  /** `specKey(spec)`, computed once: jobs with equal keys may share a batch. */
+  readonly key: string;
+  readonly parameters: Parameters;
+  readonly agentCount: number;
+  /** 0 where the program has no task axis. */
+  readonly taskCount: number;
+  /** One entry for each input of the signature, by name. */
+  readonly inputs: ReadonlyMap<string, JobTensor>;
+}
+
+export interface Submission {
+  /** Admitted, cancelled and failed together. At least one. */
+  readonly jobs: readonly Job[];
+  readonly priority: Priority;
+  /** On the injected clock's scale; Infinity where the caller set none. */
+  readonly deadlineMs: number;
+  /** Aborted where the caller goes away; the batcher listens until it answers. */
+  readonly signal: AbortSignal;
+}
+
+export interface JobTimings {
+  readonly queueMs: number;
+  readonly packMs: number;
+  readonly transferInMs: number;
+  readonly executeMs: number;
+  readonly transferOutMs: number;
+}
+
+export interface JobResult {
+  /** Outputs by name, cropped to the job's own N and M (padded widths are kept); owned by the caller. */
+  readonly outputs: ReadonlyMap<string, TensorData>;
+  readonly bucket: Bucket;
+  /** Real jobs in the batch. */
+  readonly batchSize: number;
+  readonly engine: string;
+  readonly device: string;
+  readonly fingerprint: string;
+  readonly timings: JobTimings;
+}
+
+/** What the service needs of the batcher. */
+export interface JobRunner {
+  /**
+   * One result per job, in order. Rejects with QUEUE_FULL, DRAINING, DEADLINE_EXPIRED, CANCELLED, ENGINE_FAILED,
+   * COMPILE_FAILED or INTERNAL; every submission settles exactly once.
+   */
+  submit(submission: Submission): Promise<readonly JobResult[]>;
+}

@@ -1,0 +1,52 @@
+/** The interface between batching and whatever executes programs. A second engine fills it without touching either side. */
+import type { Bucket, ParameterSignature, ProgramSpec, Signature, TensorData } from '../operators/signature.js';
+
+/** Weights by name, as the policy holds them. Never written to; engines copy what they keep. */
+export type Parameters = ReadonlyMap<ParameterSignature['name'], Float32Array>;
+
+export interface ProgramRequest {
+  readonly spec: ProgramSpec;
+  readonly bucket: Bucket;
+  readonly parameters: Parameters;
+}
+
+export interface RunResult {
+  /** In the order of `signature.outputs`; owned by the caller. */
+  readonly outputs: readonly TensorData[];
+  readonly transferInMs: number;
+  readonly executeMs: number;
+  readonly transferOutMs: number;
+}
+
+/** A program that is compiled, loaded and ready to run. */
+export interface LoadedProgram {
+  readonly spec: ProgramSpec;
+  readonly bucket: Bucket;
+  readonly signature: Signature;
+  /** Digest of the compiled program with its weights: equal fingerprints give equal bits for equal inputs. */
+  readonly fingerprint: string;
+  /** What the program keeps in memory while loaded, as well as the engine can tell. */
+  readonly residentBytes: number;
+  /**
+   * Runs one batch; `inputs` in the order of `signature.inputs`, each exactly as large as its shape in the bucket.
+   * Takes ownership of the inputs' memory (it may be transferred to another thread). Rejects with ENGINE_FAILED
+   * where the engine crashed or hung, or where the program was unloaded; the engine is usable again once `whenReady` resolves.
+   */
+  run(inputs: readonly TensorData[]): Promise<RunResult>;
+}
+
+export interface Engine {
+  /** As `execution.engine` says it. */
+  readonly name: 'onnx' | 'xla';
+  /** As the runtime names it: `cpu`, `cuda:0`, `TPU v5 lite`. */
+  readonly device: string;
+  /** How many batches it can usefully have in flight; the batcher calls it idle below that. */
+  readonly concurrency: number;
+  /** Compiles and loads. COMPILE_FAILED where the program is refused, ENGINE_FAILED where the engine died meanwhile. */
+  load(request: ProgramRequest): Promise<LoadedProgram>;
+  /** Frees what `load` gave. Later runs of it reject. */
+  unload(program: LoadedProgram): void;
+  /** Calls back whenever the engine lost all loaded programs (crash, restart). */
+  onReset(listener: (reason: string) => void): void;
+  close(): Promise<void>;
+}

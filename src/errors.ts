@@ -1,0 +1,133 @@
+/**
+ * The one error registry. Every failure that a caller can see is one of these codes; `server/status.ts` alone turns
+ * them into gRPC statuses. Users match `code` (sent as ErrorInfo.reason), never the message.
+ */
+
+export type GrpcStatusName =
+  | 'INVALID_ARGUMENT'
+  | 'OUT_OF_RANGE'
+  | 'NOT_FOUND'
+  | 'FAILED_PRECONDITION'
+  | 'RESOURCE_EXHAUSTED'
+  | 'DEADLINE_EXCEEDED'
+  | 'CANCELLED'
+  | 'UNAVAILABLE'
+  | 'INTERNAL';
+
+interface ErrorKind {
+  readonly status: GrpcStatusName;
+  /** Whether the same request may succeed later or elsewhere. */
+  readonly retryable: boolean;
+  /** For the documentation: when it is raised and what the caller should do. */
+  readonly when: string;
+}
+
+export const errorRegistry = {
+  REQUEST_INVALID: {
+    status: 'INVALID_ARGUMENT',
+    retryable: false,
+    when: 'A field is missing, out of its range, contradictory or not available yet.',
+  },
+  TENSOR_SHAPE: {
+    status: 'INVALID_ARGUMENT',
+    retryable: false,
+    when: 'A tensor has the wrong rank, a dimension that is not positive, or one that does not match another field.',
+  },
+  TENSOR_DTYPE: {
+    status: 'INVALID_ARGUMENT',
+    retryable: false,
+    when: 'A tensor has a dtype that its field does not take.',
+  },
+  TENSOR_DATA: {
+    status: 'INVALID_ARGUMENT',
+    retryable: false,
+    when: 'A tensor carries both `data` and `values`, neither, or a number of bytes or values that does not match its shape.',
+  },
+  TENSOR_NOT_FINITE: { status: 'INVALID_ARGUMENT', retryable: false, when: 'NaN or infinity where it has no meaning.' },
+  SIZE_LIMIT: { status: 'OUT_OF_RANGE', retryable: false, when: 'N, M or a width is beyond the largest bucket.' },
+  ANSWER_TOO_LARGE: {
+    status: 'OUT_OF_RANGE',
+    retryable: false,
+    when: 'The answer would exceed the message limit; ask for HARD or TOP_K instead of PLAN, or raise the limit.',
+  },
+  POLICY_UNKNOWN: { status: 'NOT_FOUND', retryable: false, when: 'No policy of that name is loaded.' },
+  WEIGHTS_MISSING: {
+    status: 'FAILED_PRECONDITION',
+    retryable: false,
+    when: 'The operator needs weights that the policy does not have.',
+  },
+  FALLBACK_FORBIDDEN: {
+    status: 'FAILED_PRECONDITION',
+    retryable: false,
+    when: '`forbid_fallback` is set and the preferred engine is down.',
+  },
+  COMPILE_FAILED: {
+    status: 'INTERNAL',
+    retryable: false,
+    when: 'The engine refused a program of ours; logged with the request id.',
+  },
+  QUEUE_FULL: { status: 'RESOURCE_EXHAUSTED', retryable: true, when: 'The queue is full; retry after the time given.' },
+  DEADLINE_EXPIRED: {
+    status: 'DEADLINE_EXCEEDED',
+    retryable: false,
+    when: "The caller's deadline passed before the answer was ready.",
+  },
+  CANCELLED: { status: 'CANCELLED', retryable: false, when: 'The caller went away.' },
+  WARMING: { status: 'UNAVAILABLE', retryable: true, when: 'The server has not finished warming up.' },
+  DRAINING: { status: 'UNAVAILABLE', retryable: true, when: 'The server is shutting down; call another replica.' },
+  ENGINE_FAILED: {
+    status: 'UNAVAILABLE',
+    retryable: true,
+    when: 'The engine crashed or hung while it ran this request; it is being restarted.',
+  },
+  INTERNAL: { status: 'INTERNAL', retryable: false, when: 'A defect of ours; logged with the request id.' },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorRegistry;
+
+export interface FieldViolation {
+  /** Path of the field in the request, in proto names: `assignment.capacities[3]`. */
+  readonly field: string;
+  readonly description: string;
+}
+
+export interface CoordinatorErrorOptions {
+  readonly violations?: readonly FieldViolation[];
+  readonly retryAfterMs?: number;
+  readonly cause?: unknown;
+}
+
+/** A failure that may be told to the caller. The message says what was expected and what came. */
+export class CoordinatorError extends Error {
+  readonly code: ErrorCode;
+  readonly violations: readonly FieldViolation[];
+  readonly retryAfterMs: number | null;
+
+  constructor(code: ErrorCode, message: string, options: CoordinatorErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'CoordinatorError';
+    this.code = code;
+    this.violations = options.violations ?? [];
+    this.retryAfterMs = options.retryAfterMs ?? null;
+  }
+
+  get status(): GrpcStatusName {
+    return errorRegistry[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorRegistry[this.code].retryable;
+  }
+
+  /** An INVALID_ARGUMENT (or OUT_OF_RANGE) error about one field. `received` is appended to the message when given. */
+  static field(code: ErrorCode, field: string, expected: string, received?: string): CoordinatorError {
+    const description = received === undefined ? `expected ${expected}` : `expected ${expected}, received ${received}`;
+    return new CoordinatorError(code, `${field}: ${description}`, { violations: [{ field, description }] });
+  }
+
+  /** Anything thrown, as a CoordinatorError: itself, or INTERNAL with the original as its cause. */
+  static from(thrown: unknown): CoordinatorError {
+    if (thrown instanceof CoordinatorError) return thrown;
+    return new CoordinatorError('INTERNAL', 'internal error', { cause: thrown });
+  }
+}

@@ -1,0 +1,134 @@
+/** Every metric of the service, defined once. Seconds and base units; labels are bounded. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+/** 50 us to 10 s, about 2.2 apart: fine enough for a tick's budget, coarse enough to aggregate. */
+export const latencyBucketsSeconds = [
+  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+
+export type ShedReason = 'queue_full' | 'deadline' | 'cancelled' | 'draining' | 'warming';
+export type DispatchReason = 'full' | 'delay' | 'idle' | 'drain';
+
+export interface Metrics {
+  readonly requestDuration: Histogram<'code'>;
+  readonly stageDuration: Histogram<'stage'>;
+  readonly batchSize: Histogram;
+  readonly paddingRatio: Histogram;
+  readonly queueDepth: Gauge;
+  readonly shed: Counter<'reason'>;
+  readonly batchDispatch: Counter<'reason'>;
+  readonly engineActive: Gauge<'engine' | 'device'>;
+  readonly engineRestart: Counter<'engine' | 'reason'>;
+  readonly compileDuration: Histogram;
+  readonly executableCache: Counter<'result'>;
+  readonly executableResidentBytes: Gauge;
+  readonly marginalError: Histogram;
+  readonly outlierRatio: Histogram;
+  readonly churnRatio: Histogram;
+  readonly assignmentGap: Histogram;
+  readonly assignmentSolver: Counter<'solver'>;
+}
+
+const ratioBuckets = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
+
+export function createMetrics(registry: Registry): Metrics {
+  const registers = [registry];
+  const latency = { buckets: latencyBucketsSeconds, registers };
+  return {
+    requestDuration: new Histogram({
+      name: 'coordinate_request_duration_seconds',
+      help: 'Coordinate calls, from arrival to answer, by gRPC status.',
+      labelNames: ['code'],
+      ...latency,
+    }),
+    stageDuration: new Histogram({
+      name: 'coordinate_stage_duration_seconds',
+      help: 'Stages of Coordinate calls.',
+      labelNames: ['stage'],
+      ...latency,
+    }),
+    batchSize: new Histogram({
+      name: 'coordinate_batch_size',
+      help: 'Problems in an executed batch.',
+      buckets: [1, 2, 4, 8, 16, 32],
+      registers,
+    }),
+    paddingRatio: new Histogram({
+      name: 'coordinate_padding_ratio',
+      help: 'Share of an executed batch that was padding.',
+      buckets: ratioBuckets,
+      registers,
+    }),
+    queueDepth: new Gauge({ name: 'coordinate_queue_depth', help: 'Requests waiting for a batch.', registers }),
+    shed: new Counter({
+      name: 'coordinate_shed_total',
+      help: 'Requests that ended before they were executed.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    batchDispatch: new Counter({
+      name: 'coordinate_batch_dispatch_total',
+      help: 'Batches by why they were dispatched.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    engineActive: new Gauge({
+      name: 'coordinate_engine_active',
+      help: '1 for the engine and device in use.',
+      labelNames: ['engine', 'device'],
+      registers,
+    }),
+    engineRestart: new Counter({
+      name: 'coordinate_engine_restart_total',
+      help: 'Engine workers replaced, by reason.',
+      labelNames: ['engine', 'reason'],
+      registers,
+    }),
+    compileDuration: new Histogram({
+      name: 'coordinate_compile_duration_seconds',
+      help: 'Tracing, lowering and loading of programs.',
+      ...latency,
+    }),
+    executableCache: new Counter({
+      name: 'coordinate_executable_cache_total',
+      help: 'Look-ups of loaded programs: hit, larger (a larger ready bucket served), miss, evicted.',
+      labelNames: ['result'],
+      registers,
+    }),
+    executableResidentBytes: new Gauge({
+      name: 'coordinate_executable_resident_bytes',
+      help: 'Memory of loaded programs, as the engine estimates it.',
+      registers,
+    }),
+    marginalError: new Histogram({
+      name: 'coordinate_marginal_error',
+      help: 'Greater of row and column error of soft plans.',
+      buckets: [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1],
+      registers,
+    }),
+    outlierRatio: new Histogram({
+      name: 'coordinate_outlier_ratio',
+      help: 'Share of unmasked agents flagged as outliers.',
+      buckets: ratioBuckets,
+      registers,
+    }),
+    churnRatio: new Histogram({
+      name: 'coordinate_churn_ratio',
+      help: 'Share of agents whose task differs from the previous one.',
+      buckets: ratioBuckets,
+      registers,
+    }),
+    assignmentGap: new Histogram({
+      name: 'coordinate_assignment_gap',
+      help: 'Certified optimality gap of hard assignments.',
+      buckets: [0, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.5, 1],
+      registers,
+    }),
+    assignmentSolver: new Counter({
+      name: 'coordinate_assignment_solver_total',
+      help: 'Hard assignments by solver.',
+      labelNames: ['solver'],
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,21 @@
+import { defineConfig } from 'vitest/config';
+
+const tier = (name: string, testTimeout: number) => ({
+  extends: true as const,
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout },
+});
+
+export default defineConfig({
+  test: {
+    globalSetup: ['test/global-setup.ts'],
+    projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000)],
+    reporters: ['default'],
+    // Two cores: the service tier runs real servers with worker threads of their own.
+    maxWorkers: 2,
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts', 'server/**/*.ts', 'client/**/*.ts'],
+      reporter: ['text-summary', 'json-summary'],
+    },
+  },
+});
