@@ -1,0 +1,200 @@
+/**
+ * One Coordinate call between decoding and encoding: plans the programs, has them run in batches, makes the assignment
+ * hard, and reports what happened. Holds no state between calls.
+ */
+import type { HardSolver } from './assignment/hard.js';
+import type { JobResult, JobRunner } from './batching/job.js';
+import type { Clock } from './clock.js';
+import { CoordinatorError } from './errors.js';
+import type { Metrics } from './metrics.js';
+import { bucketName } from './operators/signature.js';
+import { consensusFrom } from './planning/consensus-answer.js';
+import { groupedConsensus, planGroups, type GroupPlan } from './planning/groups.js';
+import { churnOf, hardAnswerOf, hardProblemOf } from './planning/hard-problem.js';
+import { jobOf } from './planning/job-inputs.js';
+import { outputOf } from './planning/outputs.js';
+import { softAnswerOf } from './planning/soft-answer.js';
+import { specOf } from './planning/spec.js';
+import type {
+  Answer,
+  ConsensusAnswer,
+  ExecutionReport,
+  HardAnswer,
+  Problem,
+  SoftAnswer,
+  StageName,
+} from './problem.js';
+
+export interface CallContext {
+  /** On the clock's scale; Infinity where the caller set none. */
+  readonly deadlineMs: number;
+  /** Aborted where the caller goes away. */
+  readonly signal: AbortSignal;
+  readonly decodeMs: number;
+}
+
+export interface CoordinatorOptions {
+  readonly runner: JobRunner;
+  readonly solver: HardSolver;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  /** What the answer names where no program had to run. */
+  readonly engine: { readonly name: string; readonly device: string };
+}
+
+/** Share of the time left that AUTO gives the exact solver; the rest is for a greedy answer and the way back. */
+const exactShareOfTimeLeft = 0.8;
+
+export class Coordinator {
+  readonly #options: CoordinatorOptions;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+  }
+
+  /** Answers `problem`, or rejects with a CoordinatorError. */
+  async coordinate(problem: Problem, context: CallContext): Promise<Answer> {
+    const { clock } = this.#options;
+    const stages = new StageTimes();
+    stages.add('decode', context.decodeMs);
+    const spec = specOf(problem, { exactBudgetMs: this.#exactBudgetMs(problem, context.deadlineMs) });
+    const main = spec === null ? null : jobOf(problem, spec);
+    const groups = planGroupsOf(problem);
+    const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
+    const { deadlineMs, signal } = context;
+    const results =
+      jobs.length === 0
+        ? []
+        : await this.#options.runner.submit({ jobs, priority: problem.priority, deadlineMs, signal });
+    const mainResult = main === null ? null : results[0]!;
+    const groupResults = main === null ? results : results.slice(1);
+    stages.addSlowest(results);
+
+    const soft = mainResult !== null && spec?.soft != null ? softAnswerOf(problem, spec.soft, mainResult) : null;
+    const consensus = this.#consensusOf(problem, mainResult, groups, groupResults);
+    const assignStart = clock.nowMs();
+    const hard = await this.#solve(problem, mainResult, context);
+    if (hard !== null) {
+      const assignMs = clock.nowMs() - assignStart;
+      stages.add('assign', assignMs);
+      this.#options.metrics.stageDuration.observe({ stage: 'assign' }, assignMs / 1000);
+    }
+    const churn = hard === null ? 0 : churnOf(problem, hard.taskOfAgent);
+    this.#observe(problem, soft, hard, consensus, churn);
+    return {
+      requestId: problem.requestId,
+      resources: resourcesOf(problem, mainResult),
+      assignment: problem.assignment === null ? null : { hard, soft, churn },
+      consensus,
+      rejectedAgents: problem.rejectedAgents,
+      execution: this.#report(problem, results, stages),
+    };
+  }
+
+  /** Milliseconds that AUTO may spend on the exact solver from now: the request's, else from its deadline, else null. */
+  #exactBudgetMs(problem: Problem, deadlineMs: number): number | null {
+    const requested = problem.assignment?.solveBudgetMs ?? null;
+    if (deadlineMs === Infinity) return requested;
+    const fromDeadline = Math.max(deadlineMs - this.#options.clock.nowMs(), 0) * exactShareOfTimeLeft;
+    return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
+  }
+
+  async #solve(problem: Problem, result: JobResult | null, context: CallContext): Promise<HardAnswer | null> {
+    if (problem.assignment?.forms.has('HARD') !== true) return null;
+    if (context.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
+    const budgetMs = this.#exactBudgetMs(problem, context.deadlineMs);
+    const hard = await this.#options.solver.solve(hardProblemOf(problem, result, budgetMs), context.signal);
+    if (this.#options.clock.nowMs() > context.deadlineMs) {
+      throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed while the assignment was solved');
+    }
+    return hardAnswerOf(problem, hard);
+  }
+
+  #consensusOf(
+    problem: Problem,
+    result: JobResult | null,
+    groups: GroupPlan | null,
+    groupResults: readonly JobResult[],
+  ): ConsensusAnswer | null {
+    const { consensus, responses, rejectedAgents } = problem;
+    if (consensus === null || responses === null) return null;
+    if (groups !== null) return groupedConsensus(groups, groupResults, responses, rejectedAgents);
+    if (result === null) throw new CoordinatorError('INTERNAL', 'consensus was asked for but no program ran');
+    return consensusFrom(result, responses.columns, rejectedAgents);
+  }
+
+  #observe(
+    problem: Problem,
+    soft: SoftAnswer | null,
+    hard: HardAnswer | null,
+    consensus: ConsensusAnswer | null,
+    churn: number,
+  ): void {
+    const { metrics } = this.#options;
+    if (soft !== null) metrics.marginalError.observe(Math.max(soft.rowError, soft.columnError));
+    if (hard !== null) {
+      metrics.assignmentGap.observe(hard.gap);
+      metrics.assignmentSolver.inc({ solver: hard.solver });
+      if (problem.assignment?.previous != null) metrics.churnRatio.observe(churn);
+    }
+    if (consensus !== null) metrics.outlierRatio.observe(consensus.outliers.length / problem.agentCount);
+  }
+
+  #report(problem: Problem, results: readonly JobResult[], stages: StageTimes): ExecutionReport {
+    const first = results[0];
+    return {
+      engine: first?.engine ?? this.#options.engine.name,
+      device: first?.device ?? this.#options.engine.device,
+      bucket: first === undefined ? '' : bucketName(first.bucket),
+      batchSize: first?.batchSize ?? 1,
+      policyVersion: problem.policy.version,
+      executableFingerprint: first?.fingerprint ?? '',
+      stages: stages.list(),
+    };
+  }
+}
+
+class StageTimes {
+  readonly #microseconds = new Map<StageName, number>();
+
+  add(stage: StageName, ms: number): void {
+    this.#microseconds.set(stage, Math.max(ms, 0) * 1000);
+  }
+
+  /** A call with several jobs waits for its slowest one, which is the one reported. */
+  addSlowest(results: readonly JobResult[]): void {
+    let slowest: JobResult | undefined;
+    let longestMs = -1;
+    for (const result of results) {
+      const { queueMs, packMs, transferInMs, executeMs, transferOutMs } = result.timings;
+      const totalMs = queueMs + packMs + transferInMs + executeMs + transferOutMs;
+      if (totalMs > longestMs) {
+        longestMs = totalMs;
+        slowest = result;
+      }
+    }
+    if (slowest === undefined) return;
+    const { queueMs, packMs, transferInMs, executeMs, transferOutMs } = slowest.timings;
+    this.add('queue', queueMs);
+    this.add('pack', packMs);
+    this.add('transfer_in', transferInMs);
+    this.add('execute', executeMs);
+    this.add('transfer_out', transferOutMs);
+  }
+
+  list(): { stage: StageName; microseconds: number }[] {
+    return [...this.#microseconds].map(([stage, microseconds]) => ({ stage, microseconds }));
+  }
+}
+
+function planGroupsOf(problem: Problem): GroupPlan | null {
+  const { consensus, responses, agentActive } = problem;
+  if (consensus === null || responses === null || consensus.groups === null) return null;
+  return planGroups(responses, agentActive, consensus, consensus.groups);
+}
+
+function resourcesOf(problem: Problem, result: JobResult | null): Answer['resources'] {
+  if (problem.projection === null || result === null) return null;
+  const columns = problem.projection.resourceMax.length;
+  return { rows: problem.agentCount, columns, data: outputOf(result, 'resources') };
+}

@@ -1,0 +1,60 @@
+/** The consensus operator's inputs that depend on counts and true widths: constants, ranks and medoid candidates. */
+import type { JobTensor } from '../batching/job.js';
+import { medoidCandidates } from '../operators/signature.js';
+import type { ConsensusProblem, Matrix } from '../problem.js';
+
+/** Weight efficiency on clean Gaussian data at which sigma is set (reference.py `sigma_factor`). */
+const efficiency = 0.95;
+/** Standard normal quantile of 99.9 %: outliers are beyond it. */
+const outlierQuantile = 3.0902;
+
+/** sigma/s at which exp(-r^2/2 sigma^2) keeps 95 % efficiency in d dimensions; reference.py `sigma_factor`. */
+export function sigmaFactor(d: number): number {
+  const t = Math.sqrt(1 - efficiency ** (2 / (d + 2)));
+  return Math.sqrt((1 - t) / t);
+}
+
+/** Wilson-Hilferty quantile of chi^2 with d degrees of freedom at the normal quantile z; reference.py `chi2_quantile`. */
+export function chi2Quantile(d: number, z: number): number {
+  return d * (1 - 2 / (9 * d) + z * Math.sqrt(2 / (9 * d))) ** 3;
+}
+
+/** Adds `responses` (unless shared with agents), `candidates`, `median_ranks` and `consensus_constants` to a job's inputs. */
+export function addConsensusInputs(
+  inputs: Map<string, JobTensor>,
+  responses: Matrix,
+  active: Uint8Array,
+  consensus: ConsensusProblem,
+  shared: boolean,
+): void {
+  const { rows, columns, data } = responses;
+  if (!shared) inputs.set('responses', { rows, columns, data, rowMask: active });
+  const indices = activeIndices(active);
+  const count = indices.length;
+  if (consensus.start === 'MEDOID') {
+    const candidates = new Float32Array(medoidCandidates * columns);
+    for (let c = 0; c < medoidCandidates && count > 0; c++) {
+      const pick = indices[Math.floor((c * count) / medoidCandidates)]!;
+      candidates.set(data.subarray(pick * columns, (pick + 1) * columns), c * columns);
+    }
+    inputs.set('candidates', { rows: medoidCandidates, columns, data: candidates });
+  }
+  const lower = Math.max(Math.floor((count - 1) / 2), 0);
+  const upper = Math.min(Math.floor(count / 2), Math.max(count - 1, 0));
+  inputs.set('median_ranks', { rows: 1, columns: 2, data: Int32Array.of(lower, upper) });
+  const fixedSigma = consensus.sigma ?? 0;
+  const constants = Float32Array.of(
+    sigmaFactor(columns) ** 2,
+    chi2Quantile(columns, 0),
+    chi2Quantile(columns, outlierQuantile),
+    fixedSigma * fixedSigma,
+  );
+  inputs.set('consensus_constants', { rows: 1, columns: 4, data: constants });
+}
+
+export function activeIndices(active: Uint8Array): Uint32Array {
+  const indices = new Uint32Array(active.length);
+  let count = 0;
+  for (let i = 0; i < active.length; i++) if (active[i] === 1) indices[count++] = i;
+  return indices.subarray(0, count);
+}

@@ -1,0 +1,63 @@
+/** The hard assignment of a request: what the solver gets, and its answer with the certificate. */
+import type { HardProblem, HardResult } from '../assignment/hard.js';
+import type { JobResult } from '../batching/job.js';
+import { CoordinatorError } from '../errors.js';
+import type { HardAnswer, Problem } from '../problem.js';
+import { countActive } from './marginals.js';
+import { outputOf } from './outputs.js';
+
+/** `result` gives the computed utility and, where the program had them, the duals. */
+export function hardProblemOf(problem: Problem, result: JobResult | null, budgetMs: number | null): HardProblem {
+  const { assignment } = problem;
+  if (assignment === null) throw new CoordinatorError('INTERNAL', 'a hard assignment without an assignment problem');
+  return {
+    agentCount: problem.agentCount,
+    taskCount: problem.taskCount,
+    // The solver takes its utility over; a given one borrows the request's memory, so it is copied.
+    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : problem.utility.data.slice(),
+    bias: assignment.bias,
+    agentActive: problem.agentActive,
+    taskActive: problem.taskActive,
+    capacities: assignment.capacities,
+    idleUtility: assignment.idleUtility,
+    previous: assignment.previous,
+    keepBonus: assignment.keepBonus,
+    locks: assignment.locks,
+    solver: assignment.solver,
+    budgetMs,
+    potentials:
+      result?.outputs.has('row_potential') === true
+        ? { row: outputOf(result, 'row_potential'), column: outputOf(result, 'column_potential') }
+        : null,
+  };
+}
+
+/** The solver's result with unserved tasks and gap = (upper bound - objective) / max(|objective|, 1e-12). */
+export function hardAnswerOf(problem: Problem, result: HardResult): HardAnswer {
+  const { taskOfAgent, objective, totalUtility, upperBound, solver } = result;
+  const load = new Uint32Array(problem.taskCount);
+  for (const task of taskOfAgent) if (task >= 0) load[task]!++;
+  const capacities = problem.assignment?.capacities ?? null;
+  const unservedTasks: number[] = [];
+  for (let j = 0; j < load.length; j++) {
+    if (problem.taskActive[j] === 1 && load[j]! < (capacities === null ? 1 : capacities[j]!)) unservedTasks.push(j);
+  }
+  const gap = Math.max(upperBound - objective, 0) / Math.max(Math.abs(objective), 1e-12);
+  return { taskOfAgent, unservedTasks, objective, totalUtility, upperBound, gap, solver };
+}
+
+/** Share of active agents whose task differs from `previous`; 0 where none was given or nobody is active. */
+export function churnOf(problem: Problem, taskOfAgent: Int32Array): number {
+  const previous = problem.assignment?.previous ?? null;
+  if (previous === null) return 0;
+  let changed = 0;
+  for (let i = 0; i < taskOfAgent.length; i++) {
+    if (problem.agentActive[i] === 1 && taskOfAgent[i] !== previous[i]) changed++;
+  }
+  return changed / Math.max(countActive(problem.agentActive), 1);
+}
+
+function required(result: JobResult | null): JobResult {
+  if (result === null) throw new CoordinatorError('INTERNAL', 'no program computed the utility');
+  return result;
+}
