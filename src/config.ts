@@ -1,0 +1,389 @@
+/**
+ * Every setting of the server, defined once: flag, environment variable, default with its reason, range and meaning.
+ * `serve --help` and docs/configuration.md are printed from the same table. Pure: arguments and environment are passed in.
+ */
+
+/** Where a server listens. Port 0: any free port. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** How a setting is read from text; `expected` is the range that messages and documents show. */
+interface Kind<T> {
+  readonly expected: string;
+  /** Undefined where the text is not allowed. */
+  parse(text: string): T | undefined;
+}
+
+interface Setting<T> {
+  readonly kind: Kind<T>;
+  /** As it would be typed. */
+  readonly fallback: string;
+  readonly help: string;
+  /** Why this default. */
+  readonly reason: string;
+}
+
+const numberText = /^\d+(\.\d+)?$/;
+
+function number(min: number, max: number, unit: string): Kind<number> {
+  return {
+    expected: `a number from ${min} to ${max}${unit === '' ? '' : ` (${unit})`}`,
+    parse(text) {
+      const value = numberText.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max ? value : undefined;
+    },
+  };
+}
+
+function whole(min: number, max: number, unit = ''): Kind<number> {
+  return {
+    expected: `a whole number from ${min} to ${max}${unit === '' ? '' : ` (${unit})`}`,
+    parse(text) {
+      const value = /^\d+$/.test(text) ? Number(text) : NaN;
+      return value >= min && value <= max ? value : undefined;
+    },
+  };
+}
+
+/** Whole number, or `auto`, which is null. */
+function wholeOrAuto(min: number, max: number): Kind<number | null> {
+  const numbers = whole(min, max);
+  return {
+    expected: `auto or ${numbers.expected}`,
+    parse: (text) => (text === 'auto' ? null : numbers.parse(text)),
+  };
+}
+
+function oneOf<const T extends string>(...allowed: readonly T[]): Kind<T> {
+  return {
+    expected: `one of ${allowed.join(', ')}`,
+    parse: (text) => allowed.find((value) => value === text),
+  };
+}
+
+/** Comma-separated, in order of preference, none twice. */
+function listOf<const T extends string>(...allowed: readonly T[]): Kind<readonly T[]> {
+  return {
+    expected: `a comma-separated list of ${allowed.join(', ')}`,
+    parse(text) {
+      const values = text.split(',').map((part) => allowed.find((value) => value === part.trim()));
+      const known = values.filter((value) => value !== undefined);
+      return known.length === values.length && new Set(known).size === known.length ? known : undefined;
+    },
+  };
+}
+
+const address: Kind<ListenAddress> = {
+  expected: 'HOST:PORT (port 0 = any free port; IPv6 as [::1]:PORT)',
+  parse(text) {
+    const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+    if (match === null) return undefined;
+    const port = Number(match[3]);
+    const host = match[1] ?? match[2];
+    return host === undefined || port > 65_535 ? undefined : { host, port };
+  },
+};
+
+const folder: Kind<string | null> = {
+  expected: 'the path of a folder',
+  parse: (text) => (text === '' ? null : text),
+};
+
+const file: Kind<string | null> = {
+  expected: 'the path of a file',
+  parse: (text) => (text === '' ? null : text),
+};
+
+const policyName: Kind<string> = {
+  expected: 'the name of a policy',
+  parse: (text) => (text === '' ? undefined : text),
+};
+
+function setting<T>(kind: Kind<T>, fallback: string, help: string, reason: string): Setting<T> {
+  return { kind, fallback, help, reason };
+}
+
+/** In the order in which help and documents list them. The flag and the variable are the name in kebab and in TC_ upper case. */
+const settings = {
+  grpcAddress: setting(
+    address,
+    '127.0.0.1:50051',
+    'Where gRPC calls are served.',
+    'reachable from this machine only until told otherwise',
+  ),
+  adminAddress: setting(
+    address,
+    '127.0.0.1:9464',
+    'Where /metrics, /livez and /readyz are served.',
+    'the port that Prometheus exporters of Node services use',
+  ),
+  engine: setting(
+    oneOf('auto', 'xla', 'onnx'),
+    'auto',
+    'Which engine may run programs; a filter, no step outside it.',
+    'the fastest that is installed',
+  ),
+  pjrtPlugin: setting(
+    file,
+    '',
+    'Shared library of a PJRT plugin for the XLA engine.',
+    'found where plugins are installed',
+  ),
+  onnxProviders: setting(
+    listOf('cuda', 'cpu'),
+    'cpu',
+    'Execution providers of ONNX Runtime, most wanted first.',
+    'works everywhere',
+  ),
+  engineThreads: setting(
+    wholeOrAuto(1, 256),
+    'auto',
+    'Threads that one program of ONNX Runtime runs on.',
+    'the cores but one, at least 1, so that the event loop keeps a core',
+  ),
+  engineMemoryMb: setting(
+    whole(16, 1_048_576, 'MiB'),
+    '512',
+    'Memory of loaded programs, above which the least recently used are unloaded.',
+    'several times the warm set',
+  ),
+  engineHangTimeoutMs: setting(
+    whole(100, 600_000, 'ms'),
+    '30000',
+    'A batch that runs longer counts as hung: its calls fail as UNAVAILABLE and the engine is restarted.',
+    'many times the slowest bucket',
+  ),
+  solverThreads: setting(
+    whole(1, 64),
+    '1',
+    'Threads for hard assignments.',
+    'an exact assignment of 100 takes well under a millisecond',
+  ),
+  policyDir: setting(folder, '', 'Folder of NAME.safetensors policy files.', 'the built-in policies only'),
+  policyPollMs: setting(
+    whole(50, 3_600_000, 'ms'),
+    '2000',
+    'How often the policy folder is looked at for changes.',
+    'works on network file systems, where change events do not arrive',
+  ),
+  defaultPolicy: setting(policyName, 'distance', 'Policy of requests that name none.', 'needs no weights'),
+  maxBatch: setting(whole(1, 32), '32', 'Most problems in a batch.', 'the largest compiled batch'),
+  maxQueueDelayMs: setting(
+    number(0, 1000, 'ms'),
+    '2',
+    'Longest that a request waits for company while the engine is busy; an idle engine never waits.',
+    'about one batch of 100 agents',
+  ),
+  maxQueue: setting(
+    whole(1, 100_000),
+    '256',
+    'Most problems waiting; more are refused with RESOURCE_EXHAUSTED and a time to retry.',
+    'eight full batches: waits stay well below a second, and overload is refused early',
+  ),
+  maxPaddingWaste: setting(
+    number(0, 1, 'share'),
+    '0.5',
+    'Largest share of a batch that may be padding when requests of different sizes share it.',
+    'twice the work at most',
+  ),
+  maxMessageMb: setting(
+    whole(1, 2047, 'MiB'),
+    '64',
+    'Largest request and largest answer.',
+    'a plan of 4000 x 4000; 256 allows 5000 x 5000',
+  ),
+  maxConcurrentStreams: setting(
+    whole(1, 1_000_000),
+    '1024',
+    'Calls that one connection may have open.',
+    'more than the queue takes',
+  ),
+  maxConnectionAgeMs: setting(
+    whole(0, 86_400_000, 'ms'),
+    '0',
+    'Connections older than this are asked to reconnect; 0 = never. Lets clients behind an L4 balancer find new replicas.',
+    'a single server needs none',
+  ),
+  drainDelayMs: setting(
+    whole(0, 600_000, 'ms'),
+    '0',
+    'At shutdown, how long calls are still accepted after health says NOT_SERVING.',
+    'nothing to wait for without a load balancer; behind one, set what it takes to notice (5000)',
+  ),
+  drainTimeoutMs: setting(
+    whole(0, 600_000, 'ms'),
+    '10000',
+    'At shutdown, how long accepted calls may take before they are cut off, the drain delay not included.',
+    'drain delay and timeout together stay below the 30 s that Kubernetes gives',
+  ),
+  logLevel: setting(
+    oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'),
+    'info',
+    'Least severe log lines written; debug also logs good calls.',
+    'failures and life-cycle only',
+  ),
+  logFormat: setting(
+    oneOf('auto', 'json', 'pretty'),
+    'auto',
+    'Form of log lines.',
+    'pretty on a terminal, JSON elsewhere',
+  ),
+} as const;
+
+type Settings = typeof settings;
+type SettingName = keyof Settings;
+
+/** All settings, checked and with defaults applied. */
+export type Config = {
+  readonly [Name in SettingName]: Settings[Name] extends Setting<infer T> ? T : never;
+};
+
+/** A setting that is unknown or not allowed. The message is one line for people. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** One line each; nothing that stops the server. */
+  readonly warnings: readonly string[];
+}
+
+const names = Object.keys(settings) as SettingName[];
+const nameOfFlag = new Map(names.map((name) => [flagOf(name), name]));
+const nameOfVariable = new Map(names.map((name) => [variableOf(name), name]));
+
+/**
+ * Reads the settings: flags (`--flag value` or `--flag=value`) before environment variables before defaults. An empty
+ * variable counts as not set. Throws ConfigError for an unknown or repeated flag, a missing or bad value, or what this version does not have.
+ */
+export function loadConfig(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): LoadedConfig {
+  const flags = readFlags(argv);
+  const config: Record<string, unknown> = {};
+  for (const name of names) {
+    const { kind, fallback }: Setting<unknown> = settings[name];
+    const variable = env[variableOf(name)];
+    const fromFlag = flags.get(name);
+    const text = fromFlag ?? (variable === undefined || variable === '' ? fallback : variable);
+    const value = kind.parse(text);
+    if (value === undefined) {
+      const source = fromFlag === undefined ? variableOf(name) : `--${flagOf(name)}`;
+      throw new ConfigError(`${source}: expected ${kind.expected}, received '${text}'`);
+    }
+    config[name] = value;
+  }
+  const checked = config as unknown as Config;
+  assertAvailable(checked);
+  const warnings = Object.keys(env)
+    .filter((variable) => variable.startsWith('TC_') && !nameOfVariable.has(variable))
+    .map((variable) => `unknown environment variable ${variable}${suggestion(variable, [...nameOfVariable.keys()])}`);
+  return { config: checked, warnings };
+}
+
+function readFlags(argv: readonly string[]): Map<SettingName, string> {
+  const flags = new Map<SettingName, string>();
+  for (let at = 0; at < argv.length; at++) {
+    const argument = argv[at]!;
+    if (!argument.startsWith('--')) throw new ConfigError(`unexpected argument '${argument}'`);
+    const equals = argument.indexOf('=');
+    const flag = argument.slice(2, equals === -1 ? undefined : equals);
+    const name = nameOfFlag.get(flag);
+    if (name === undefined) {
+      const known = [...nameOfFlag.keys()].map((candidate) => `--${candidate}`);
+      throw new ConfigError(`unknown flag --${flag}${suggestion(`--${flag}`, known)}`);
+    }
+    if (flags.has(name)) throw new ConfigError(`--${flag} is given twice`);
+    const value = equals === -1 ? argv[++at] : argument.slice(equals + 1);
+    if (value === undefined || (equals === -1 && value.startsWith('--'))) {
+      throw new ConfigError(`--${flag}: expected ${settings[name].kind.expected}, received nothing`);
+    }
+    flags.set(name, value);
+  }
+  return flags;
+}
+
+function assertAvailable(config: Config): void {
+  if (config.engine === 'xla') {
+    throw new ConfigError('--engine xla: the XLA engine is not in this version; use auto or onnx');
+  }
+  if (config.pjrtPlugin !== null) {
+    throw new ConfigError('--pjrt-plugin: the XLA engine is not in this version; leave the plugin out');
+  }
+}
+
+function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function variableOf(name: string): string {
+  return `TC_${flagOf(name).replaceAll('-', '_').toUpperCase()}`;
+}
+
+/** `; did you mean X?` for the known name that differs least, where it differs little. */
+function suggestion(received: string, known: readonly string[]): string {
+  const ranked = known
+    .map((candidate) => ({ candidate, distance: editDistance(received, candidate) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best !== undefined && best.distance <= Math.max(2, received.length / 4)
+    ? `; did you mean ${best.candidate}?`
+    : '';
+}
+
+/** Levenshtein's distance. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const replaced = previous[column - 1]! + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min(previous[column]! + 1, current[column - 1]! + 1, replaced));
+    }
+    previous = current;
+  }
+  return previous[b.length]!;
+}
+
+/** An address as it is written: `127.0.0.1:50051`, `[::1]:50051`. */
+export function formatAddress({ host, port }: ListenAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** The settings as `serve --help` lists them. */
+export function renderConfigHelp(): string {
+  return names
+    .map((name) => {
+      const { kind, fallback, help }: Setting<unknown> = settings[name];
+      const shown = fallback === '' ? 'none' : fallback;
+      return `  --${flagOf(name)}, ${variableOf(name)}\n      ${help}\n      ${kind.expected}; default ${shown}`;
+    })
+    .join('\n');
+}
+
+/** docs/configuration.md. */
+export function renderConfigMarkdown(): string {
+  const rows = names.map((name) => {
+    const { kind, fallback, help, reason }: Setting<unknown> = settings[name];
+    const shown = fallback === '' ? 'none' : `\`${fallback}\``;
+    return `| \`--${flagOf(name)}\`<br>\`${variableOf(name)}\` | ${help} | ${kind.expected} | ${shown}: ${reason} |`;
+  });
+  return [
+    '# Configuration',
+    '',
+    '<!-- Generated from src/config.ts by test/unit/config.test.ts; do not edit. -->',
+    '',
+    'Every setting of `tensor-consensus serve` is a flag (`--flag value` or `--flag=value`) or an environment variable; a flag wins',
+    'over the variable, the variable over the default. An unknown flag or a bad value stops the server with one line; an unknown',
+    '`TC_` variable is a warning.',
+    '',
+    '| Flag, variable | Meaning | Allowed | Default and why |',
+    '|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}
