@@ -1,0 +1,104 @@
+/** Request bytes for load tests, and calls that leave both messages as bytes, so that the caller's own coding is not measured. */
+import { join } from 'node:path';
+import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import protobuf from 'protobufjs';
+import { packageRoot } from '../../src/package-root.js';
+import type { AssignmentForm } from '../../src/problem.js';
+import { normalArray, uniformArray } from './random-states.js';
+
+export const protoFile: string = join(packageRoot, 'proto/tensorconsensus/v1/coordinator.proto');
+export const coordinatePath = '/tensorconsensus.v1.Coordinator/Coordinate';
+const healthPath = '/grpc.health.v1.Health/Check';
+const mebibyte = 1024 * 1024;
+
+export interface RequestShape {
+  readonly policy: string;
+  readonly agents: number;
+  readonly tasks: number;
+  /** Columns of agents and tasks alike. */
+  readonly width: number;
+  readonly forms: readonly AssignmentForm[];
+  readonly solver?: 'AUTO' | 'EXACT' | 'GREEDY';
+  /** `normal` states have mean 0 and variance 1; `uniform` ones lie in the unit cube. */
+  readonly states?: 'normal' | 'uniform';
+  readonly seed: number;
+}
+
+let cachedRoot: protobuf.Root | undefined;
+
+function messageType(name: string): protobuf.Type {
+  cachedRoot ??= protobuf.loadSync(protoFile);
+  return cachedRoot.lookupType(`tensorconsensus.v1.${name}`);
+}
+
+/** Serializes any CoordinateRequest given in the proto's JSON form (camelCase, enums by name). */
+export function encodeRequest(request: Record<string, unknown>): Buffer {
+  const type = messageType('CoordinateRequest');
+  return Buffer.from(type.encode(type.fromObject(request)).finish());
+}
+
+/** The answer as plain values: enums by name, 64-bit integers as numbers, tensors' `data` as bytes. */
+export function decodeResponse(bytes: Uint8Array): Record<string, unknown> {
+  const type = messageType('CoordinateResponse');
+  return type.toObject(type.decode(bytes), { longs: Number, enums: String, defaults: false });
+}
+
+export function float32Tensor(rows: number, columns: number, values: Float32Array): Record<string, unknown> {
+  return { shape: [rows, columns], data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+}
+
+/** A request of the given shape with seeded random states; equal shapes give equal bytes. */
+export function sampleRequest(shape: RequestShape): Buffer {
+  const draw = shape.states === 'uniform' ? uniformArray : normalArray;
+  return encodeRequest({
+    policy: shape.policy,
+    agents: float32Tensor(shape.agents, shape.width, draw(shape.agents * shape.width, 2 * shape.seed)),
+    tasks: float32Tensor(shape.tasks, shape.width, draw(shape.tasks * shape.width, 2 * shape.seed + 1)),
+    assignment: { forms: shape.forms, solver: shape.solver ?? 'AUTO' },
+    seed: shape.seed,
+  });
+}
+
+/** An insecure client on one connection of its own, for messages up to `maxMessageMb`. */
+export function rawClient(address: string, maxMessageMb = 64): Client {
+  return new Client(address, credentials.createInsecure(), {
+    'grpc.max_receive_message_length': maxMessageMb * mebibyte,
+    'grpc.max_send_message_length': maxMessageMb * mebibyte,
+    // Clients of one process share connections to an address unless each has a pool of its own.
+    'grpc.use_local_subchannel_pool': 1,
+  });
+}
+
+const unchanged = (bytes: Buffer): Buffer => bytes;
+
+export interface RawCall {
+  readonly answer: Promise<Buffer>;
+  cancel(): void;
+}
+
+/** One unary call with bytes on both sides. The answer rejects with grpc-js's ServiceError. */
+export function rawCall(client: Client, path: string, request: Buffer, deadlineMs = 60_000): RawCall {
+  let cancel = (): void => undefined;
+  const answer = new Promise<Buffer>((resolve, reject) => {
+    const call = client.makeUnaryRequest(
+      path,
+      unchanged,
+      unchanged,
+      request,
+      { deadline: Date.now() + deadlineMs },
+      (error: ServiceError | null, value?: Buffer) => {
+        if (error !== null) reject(error);
+        else resolve(value ?? Buffer.alloc(0));
+      },
+    );
+    cancel = () => call.cancel();
+  });
+  return { answer, cancel };
+}
+
+/** Whether the standard health service says SERVING. */
+export async function isServing(client: Client): Promise<boolean> {
+  const answer = await rawCall(client, healthPath, Buffer.alloc(0), 2000).answer;
+  // HealthCheckResponse{status: SERVING}: field 1, varint 1.
+  return answer.length === 2 && answer[0] === 0x08 && answer[1] === 0x01;
+}
