@@ -45,7 +45,15 @@ function ghzGenerator(path: string): LoadGenerator {
     name: 'ghz',
     generate: ({ address, requestFile, callers, seconds }) => {
       const connections = Math.min(callers, mostConnections);
-      const flags = ['--insecure', '--proto', protoFile, '--call', coordinatePath.slice(1), '--binary-file', requestFile];
+      const flags = [
+        '--insecure',
+        '--proto',
+        protoFile,
+        '--call',
+        coordinatePath.slice(1),
+        '--binary-file',
+        requestFile,
+      ];
       flags.push('--concurrency', String(callers), '--connections', String(connections));
       // `wait` lets calls in flight at the end finish; otherwise they count as errors.
       flags.push('--duration', `${seconds}s`, '--duration-stop', 'wait');

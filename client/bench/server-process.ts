@@ -44,6 +44,12 @@ export function startNullServer(answerFile: string, options: SpawnOptions = {}):
   );
 }
 
+/** Makes SIGINT and SIGTERM end this process through `exit`, which ends the servers it started. */
+export function endChildrenOnSignals(): void {
+  process.once('SIGINT', () => process.exit(130));
+  process.once('SIGTERM', () => process.exit(143));
+}
+
 /** A compiled file beside this one. */
 export function compiled(fileName: `${string}.js`): string {
   return fileURLToPath(new URL(fileName, import.meta.url));
