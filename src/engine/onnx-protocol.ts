@@ -1,0 +1,54 @@
+/**
+ * Messages between `onnx-engine.ts` (the process's event loop) and `onnx-worker.ts` (its one worker thread).
+ * Typed arrays are transferred: whoever posts a message gives their memory away. Requests are answered in order.
+ */
+import type { ParameterSignature, Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
+
+export type ExecutionProvider = 'cpu' | 'cuda';
+
+/** `workerData` of the worker. */
+export interface WorkerSettings {
+  /** Threads inside one operator; 1 means that the worker thread does all the work itself. */
+  readonly intraOpThreads: number;
+  /** In order of preference. What the installed runtime lacks is left out. */
+  readonly executionProviders: readonly ExecutionProvider[];
+}
+
+export type WorkerRequest =
+  | {
+      readonly kind: 'load';
+      readonly id: number;
+      readonly program: number;
+      readonly spec: ProgramSpec;
+      readonly bucket: Bucket;
+      readonly parameters: ReadonlyMap<ParameterSignature['name'], Float32Array>;
+    }
+  | { readonly kind: 'run'; readonly id: number; readonly program: number; readonly inputs: readonly TensorData[] }
+  /** Not answered. */
+  | { readonly kind: 'unload'; readonly program: number };
+
+export type WorkerReply =
+  /** The runtime is loaded; sent once, before any other. `device` as `Engine.device`. */
+  | { readonly kind: 'ready'; readonly device: string }
+  | {
+      readonly kind: 'loaded';
+      readonly id: number;
+      readonly fingerprint: string;
+      readonly residentBytes: number;
+    }
+  | {
+      readonly kind: 'ran';
+      readonly id: number;
+      readonly outputs: readonly TensorData[];
+      /** On the worker's own clock: when the request arrived, and when this reply left. */
+      readonly receivedMs: number;
+      readonly sentMs: number;
+      readonly executeMs: number;
+    }
+  /** That request failed and nothing else did. */
+  | {
+      readonly kind: 'failed';
+      readonly id: number;
+      readonly code: 'COMPILE_FAILED' | 'INTERNAL';
+      readonly message: string;
+    };
