@@ -1,0 +1,279 @@
+/**
+ * The client of the Coordinator service. Typed arrays in, typed arrays out; every call has a deadline; what may be
+ * tried again is tried again within it, and nothing else.
+ */
+import {
+  type ChannelCredentials,
+  type ChannelOptions,
+  Client,
+  credentials as channelCredentials,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { CoordinatorCallError, fromServiceError } from './call-error.js';
+import { coordinateMethod, coordinatorServiceName, type Health, healthMethod, listPoliciesMethod } from './methods.js';
+import { RetryBudget } from './retry-budget.js';
+import type { CoordinateAnswer, CoordinateRequest, PolicyInfo } from './request.js';
+import { decodeAnswer, decodePolicies, encodeRequest } from './wire-format.js';
+
+export { CoordinatorCallError, type FieldViolation, type GrpcCode } from './call-error.js';
+export { coordinatorServiceName, type Health } from './methods.js';
+export * from './request.js';
+
+export interface ClientOptions {
+  /** Default deadline of a call, milliseconds. 10 000 where left out. */
+  readonly deadlineMs?: number;
+  /** Largest message in either direction, bytes. 64 MiB where left out, as the server's own default. */
+  readonly maxMessageBytes?: number;
+  /** Times a refused call is tried again, 0..4. 3 where left out. */
+  readonly retries?: number;
+  /** Plain text where left out. */
+  readonly credentials?: ChannelCredentials;
+  /** Further options of the grpc-js channel, for instance client-side balancing; they win over the client's own. */
+  readonly channelOptions?: ChannelOptions;
+}
+
+export interface CallOptions {
+  /** Milliseconds from now, retries included. The client's default where left out. */
+  readonly deadlineMs?: number;
+  /** Aborting cancels the call here and in the server's queue; the call then fails with CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const defaultDeadlineMs = 10_000;
+const defaultMaxMessageBytes = 64 * 1024 * 1024;
+const defaultRetries = 3;
+/** grpc-js caps attempts at five. */
+const mostRetries = 4;
+const healthPollMs = 50;
+
+/**
+ * @example
+ * const client = new CoordinatorClient('127.0.0.1:50051');
+ * const answer = await client.coordinate({
+ *   agents: matrix(2, 2, [0, 0, 9, 9]),
+ *   tasks: matrix(2, 2, [8, 8, 1, 1]),
+ * });
+ * answer.assignment?.taskOfAgent; // Int32Array [1, 0]
+ * client.close();
+ *
+ * Retries. UNAVAILABLE (the server starts, drains, or restarts its engine) is retried by gRPC itself with growing,
+ * jittered pauses. RESOURCE_EXHAUSTED is retried only where the service said when (RetryInfo), after that time. All
+ * retries stay within the deadline, and a budget stops them when most calls fail, so that a crowd of clients does not
+ * keep an overloaded server down. Nothing else is retried: the same bad request stays bad.
+ */
+export class CoordinatorClient {
+  readonly address: string;
+  readonly #client: Client;
+  readonly #deadlineMs: number;
+  readonly #retries: number;
+  readonly #budget = new RetryBudget();
+  readonly #idPrefix = Math.random().toString(36).slice(2, 8);
+  #calls = 0;
+
+  /** `address` is host:port, or any target that grpc-js understands (`dns:///swarm.example:50051`). Connects on the first call. */
+  constructor(address: string, options: ClientOptions = {}) {
+    const maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes;
+    this.address = address;
+    this.#deadlineMs = positive('deadlineMs', options.deadlineMs ?? defaultDeadlineMs);
+    this.#retries = options.retries ?? defaultRetries;
+    if (!Number.isInteger(this.#retries) || this.#retries < 0 || this.#retries > mostRetries) {
+      throw new RangeError(`retries: expected a whole number from 0 to ${mostRetries}, received ${this.#retries}`);
+    }
+    this.#client = new Client(address, options.credentials ?? channelCredentials.createInsecure(), {
+      'grpc.max_receive_message_length': positive('maxMessageBytes', maxMessageBytes),
+      'grpc.max_send_message_length': maxMessageBytes,
+      // A request is kept for a retry only while it fits these buffers.
+      'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
+      'grpc.retry_buffer_size': 4 * maxMessageBytes,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 5000,
+      'grpc.service_config': JSON.stringify(serviceConfig(this.#retries)),
+      ...options.channelOptions,
+    });
+  }
+
+  /**
+   * One Coordinate call. The request's typed arrays are sent from where they lie: do not change them until the promise
+   * settles. The answer's arrays are the caller's.
+   *
+   * @throws CoordinatorCallError whatever goes wrong, malformed answers included (`INTERNAL`).
+   */
+  async coordinate(request: CoordinateRequest, options: CallOptions = {}): Promise<CoordinateAnswer> {
+    this.#calls += 1;
+    const requestId = request.requestId ?? `${this.#idPrefix}-${this.#calls}`;
+    const message = encodeRequest(request, requestId);
+    const answer = await this.#callWithRetries(coordinateMethod(), message, requestId, options);
+    try {
+      return decodeAnswer(answer);
+    } catch (cause) {
+      throw new CoordinatorCallError('INTERNAL', `malformed answer: ${textOf(cause)}`, { requestId, cause });
+    }
+  }
+
+  /** The policies that the server has loaded. */
+  async listPolicies(options: CallOptions = {}): Promise<PolicyInfo[]> {
+    return decodePolicies(await this.#callWithRetries(listPoliciesMethod(), {}, '', options));
+  }
+
+  /** What the server says about a service, by default this one. Never retried. */
+  async health(service = coordinatorServiceName, options: CallOptions = {}): Promise<Health> {
+    try {
+      const deadline = Date.now() + (options.deadlineMs ?? this.#deadlineMs);
+      return (await this.#call(healthMethod(), { service }, '', deadline, options.signal)).status;
+    } catch (error) {
+      if (error instanceof CoordinatorCallError && error.code === 'NOT_FOUND') return 'SERVICE_UNKNOWN';
+      if (error instanceof CoordinatorCallError && error.code === 'UNIMPLEMENTED') return 'UNIMPLEMENTED';
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until the server is reachable and says that it serves: it does not while it warms up or drains.
+   * A server without a health service counts as ready.
+   *
+   * @throws CoordinatorCallError UNAVAILABLE when it does not within `timeoutMs`, with the last thing heard.
+   */
+  async waitForReady(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + positive('timeoutMs', timeoutMs);
+    let heard = 'no answer';
+    for (;;) {
+      const leftMs = deadline - Date.now();
+      if (leftMs <= 0) {
+        const message = `${this.address} is not ready after ${timeoutMs} ms (${heard})`;
+        throw new CoordinatorCallError('UNAVAILABLE', message);
+      }
+      try {
+        heard = await this.health(coordinatorServiceName, { deadlineMs: Math.min(1000, leftMs) });
+        if (heard === 'SERVING' || heard === 'UNIMPLEMENTED') return;
+      } catch (error) {
+        heard = textOf(error);
+      }
+      await pause(Math.min(healthPollMs, Math.max(1, deadline - Date.now())));
+    }
+  }
+
+  /** Closes the connection. Calls under way fail with CANCELLED or UNAVAILABLE. */
+  close(): void {
+    this.#client.close();
+  }
+
+  /** gRPC retries UNAVAILABLE by itself (service config); waiting as long as the server asks is left to us. */
+  async #callWithRetries<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    message: Request,
+    requestId: string,
+    options: CallOptions,
+  ): Promise<Response> {
+    const deadline = Date.now() + positive('deadlineMs', options.deadlineMs ?? this.#deadlineMs);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const response = await this.#call(method, message, requestId, deadline, options.signal);
+        this.#budget.succeeded();
+        return response;
+      } catch (error) {
+        const waitMs = error instanceof CoordinatorCallError ? askedToWaitMs(error) : null;
+        if (waitMs === null) throw error;
+        // The budget hears of every refusal, also of those that are not tried again.
+        const affordable = this.#budget.failed();
+        if (!affordable || attempt >= this.#retries || Date.now() + waitMs >= deadline) throw error;
+        await pause(waitMs, options.signal);
+      }
+    }
+  }
+
+  #call<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    message: Request,
+    requestId: string,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(cancelled(requestId, signal));
+        return;
+      }
+      const finish = (error: ServiceError | null, response?: Response): void => {
+        signal?.removeEventListener('abort', abort);
+        if (error === null && response !== undefined) resolve(response);
+        else if (signal?.aborted === true) reject(cancelled(requestId, signal));
+        else if (error !== null) reject(fromServiceError(error, requestId));
+        else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
+      };
+      let abort = (): void => undefined;
+      try {
+        const { path, requestSerialize, responseDeserialize } = method;
+        const call = this.#client.makeUnaryRequest(
+          path,
+          requestSerialize,
+          responseDeserialize,
+          message,
+          new Metadata(),
+          { deadline },
+          finish,
+        );
+        abort = () => call.cancel();
+        signal?.addEventListener('abort', abort, { once: true });
+      } catch (cause) {
+        // grpc-js throws at once where the client is closed or the message cannot be serialized.
+        const code = cause instanceof TypeError ? 'INVALID_ARGUMENT' : 'CANCELLED';
+        reject(new CoordinatorCallError(code, textOf(cause), { requestId, cause }));
+      }
+    });
+  }
+}
+
+/** Null: not retryable by us. */
+function askedToWaitMs(error: CoordinatorCallError): number | null {
+  return error.code === 'RESOURCE_EXHAUSTED' ? error.retryAfterMs : null;
+}
+
+function cancelled(requestId: string, signal: AbortSignal): CoordinatorCallError {
+  return new CoordinatorCallError('CANCELLED', 'cancelled by the caller', { requestId, cause: signal.reason });
+}
+
+function serviceConfig(retries: number): object {
+  if (retries === 0) return { loadBalancingConfig: [], methodConfig: [] };
+  return {
+    loadBalancingConfig: [],
+    methodConfig: [
+      {
+        name: [{ service: coordinatorServiceName }],
+        retryPolicy: {
+          maxAttempts: retries + 1,
+          initialBackoff: '0.1s',
+          maxBackoff: '2s',
+          backoffMultiplier: 2,
+          retryableStatusCodes: ['UNAVAILABLE'],
+        },
+      },
+    ],
+    retryThrottling: { maxTokens: 20, tokenRatio: 0.1 },
+  };
+}
+
+function positive(name: string, value: number): number {
+  if (!(value > 0 && Number.isFinite(value)))
+    throw new RangeError(`${name}: expected a positive number, received ${value}`);
+  return value;
+}
+
+function textOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** Ends early, without failing, when the signal aborts: the call that follows then says so. */
+function pause(delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, delayMs);
+    if (signal?.aborted === true) done();
+    else signal?.addEventListener('abort', done, { once: true });
+  });
+}
