@@ -71,7 +71,7 @@ export function decodeTensor(
 /** A tensor of numbers as float32; INT32 is converted, UINT8 (boolean) is refused with TENSOR_DTYPE. Throws as `decodeTensor` does. */
 export function decodeFloats(field: string, message: TensorMessage, expectation: TensorExpectation): FloatTensor {
   if (message.dtype === 'UINT8') {
-    throw CoordinatorError.field('TENSOR_DTYPE', `${field}.dtype`, 'FLOAT32, FLOAT64, FLOAT16 or INT32', 'UINT8');
+    throw CoordinatorError.field('TENSOR_DTYPE', field, 'dtype FLOAT32, FLOAT64, FLOAT16 or INT32', 'UINT8');
   }
   const { shape, data } = decodeTensor(field, message, expectation);
   return { shape, data: data instanceof Float32Array ? data : new Float32Array(data) };
@@ -80,7 +80,7 @@ export function decodeFloats(field: string, message: TensorMessage, expectation:
 /** A tensor of booleans, any non-zero byte being true; every dtype but UINT8 is refused with TENSOR_DTYPE. Throws as `decodeTensor` does. */
 export function decodeBooleans(field: string, message: TensorMessage, expectation: TensorExpectation): Uint8Array {
   if (message.dtype !== 'UINT8') {
-    throw CoordinatorError.field('TENSOR_DTYPE', `${field}.dtype`, 'UINT8', String(message.dtype));
+    throw CoordinatorError.field('TENSOR_DTYPE', field, 'dtype UINT8', String(message.dtype));
   }
   return decodeTensor(field, message, expectation).data as Uint8Array;
 }
@@ -174,15 +174,15 @@ function measure(field: string, message: TensorMessage, { shape: expected, maxEl
   if (typeof dtype === 'number') {
     throw CoordinatorError.field(
       'TENSOR_DTYPE',
-      `${field}.dtype`,
-      'one of FLOAT32, FLOAT64, FLOAT16, INT32, UINT8',
+      field,
+      'dtype FLOAT32, FLOAT64, FLOAT16, INT32 or UINT8',
       String(dtype),
     );
   }
   const rank = message.shape.length;
   if (rank === 0 || rank > largestRank || (expected !== undefined && rank !== expected.length)) {
     const wanted = expected === undefined ? `1 to ${largestRank} dimensions` : `shape ${describe(expected)}`;
-    throw CoordinatorError.field('TENSOR_SHAPE', `${field}.shape`, wanted, shapeText(message.shape));
+    throw CoordinatorError.field('TENSOR_SHAPE', field, wanted, shapeText(message.shape));
   }
   const shape: number[] = [];
   let count = 1;
@@ -191,8 +191,8 @@ function measure(field: string, message: TensorMessage, { shape: expected, maxEl
     if (!(Number.isInteger(length) && length >= 1)) {
       throw CoordinatorError.field(
         'TENSOR_SHAPE',
-        `${field}.shape`,
-        'dimensions of at least 1',
+        field,
+        'a shape of dimensions of at least 1',
         shapeText(message.shape),
       );
     }
@@ -203,8 +203,8 @@ function measure(field: string, message: TensorMessage, { shape: expected, maxEl
   if (maxElements !== undefined && count > maxElements) {
     throw CoordinatorError.field(
       'TENSOR_SHAPE',
-      `${field}.shape`,
-      `at most ${maxElements} elements`,
+      field,
+      `a shape of at most ${maxElements} elements`,
       shapeText(message.shape),
     );
   }
@@ -215,7 +215,7 @@ function measure(field: string, message: TensorMessage, { shape: expected, maxEl
     if (values.length !== count) {
       throw CoordinatorError.field(
         'TENSOR_DATA',
-        `${field}.values`,
+        field,
         `${count} values for shape ${shapeText(message.shape)}`,
         String(values.length),
       );
@@ -224,7 +224,7 @@ function measure(field: string, message: TensorMessage, { shape: expected, maxEl
     if (data.length === 0) throw CoordinatorError.field('TENSOR_DATA', field, '`data` or `values`', 'neither');
     throw CoordinatorError.field(
       'TENSOR_DATA',
-      `${field}.data`,
+      field,
       `${count * bytesOf[dtype]} bytes for ${dtype} ${shapeText(message.shape)}`,
       String(data.length),
     );
@@ -237,14 +237,14 @@ function checkDimensions(field: string, shape: readonly number[], expected: read
   for (let i = 0; i < shape.length; i++) {
     const dimension = expected[i]!;
     if (typeof dimension === 'number' && shape[i] !== dimension) {
-      throw CoordinatorError.field('TENSOR_SHAPE', `${field}.shape`, `shape ${describe(expected)}`, shapeText(shape));
+      throw CoordinatorError.field('TENSOR_SHAPE', field, `shape ${describe(expected)}`, shapeText(shape));
     }
   }
   for (let i = 0; i < shape.length; i++) {
     const dimension = expected[i]!;
     if (typeof dimension !== 'number' && shape[i]! > dimension.max) {
       const limit = `${dimension.name} of at most ${dimension.max}`;
-      throw CoordinatorError.field('SIZE_LIMIT', `${field}.shape`, limit, String(shape[i]));
+      throw CoordinatorError.field('SIZE_LIMIT', field, limit, String(shape[i]));
     }
   }
 }

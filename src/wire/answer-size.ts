@@ -1,0 +1,61 @@
+/** How large an answer will be, known before any work is done for it. */
+import { CoordinatorError } from '../errors.js';
+import type { Problem } from '../problem.js';
+
+/** Execution report, scalars, tags and lengths. */
+const fixedBytes = 4096;
+/** A packed index below 2^20. */
+const indexBytes = 3;
+/** Tag and length of a string. */
+const textOverheadBytes = 6;
+
+/**
+ * An upper bound on the serialised answer, close where a tensor dominates. `values` are packed floats and take as many
+ * bytes as `data` does.
+ */
+export function answerBytes(problem: Problem): number {
+  const { agentCount: agents, taskCount: tasks, projection, assignment, consensus, responses } = problem;
+  let bytes = fixedBytes + 3 * problem.requestId.length + indexBytes * problem.rejectedAgents.length;
+  if (projection !== null) bytes += 4 * agents * projection.resourceMax.length;
+  if (assignment !== null) {
+    const { forms, topK } = assignment;
+    if (forms.has('HARD')) {
+      bytes += indexBytes * (agents + tasks) + textBytes(problem.agentIds) + textBytes(problem.taskIds);
+    }
+    if (forms.has('PLAN')) bytes += 4 * agents * tasks;
+    if (forms.has('TOP_K')) bytes += 8 * agents * topK;
+    if (forms.has('PLAN') || forms.has('TOP_K')) bytes += 4 * agents;
+  }
+  if (consensus !== null && responses !== null) {
+    const groups = consensus.groups === null ? 1 : largest(consensus.groups) + 1;
+    bytes += 4 * groups * (responses.columns + 2) + (8 + indexBytes) * agents;
+  }
+  return bytes;
+}
+
+/** @throws CoordinatorError ANSWER_TOO_LARGE where the answer might exceed `maxMessageBytes`. */
+export function checkAnswerSize(problem: Problem, maxMessageBytes: number): void {
+  const bytes = answerBytes(problem);
+  if (bytes <= maxMessageBytes) return;
+  const field = problem.assignment?.forms.has('PLAN') === true ? 'assignment.forms' : 'operators';
+  throw CoordinatorError.field(
+    'ANSWER_TOO_LARGE',
+    field,
+    `an answer of at most ${maxMessageBytes} bytes`,
+    `a request whose answer takes about ${bytes} (N ${problem.agentCount}, M ${problem.taskCount})`,
+  );
+}
+
+function textBytes(ids: readonly string[] | null): number {
+  let bytes = 0;
+  for (const id of ids ?? []) bytes += textOverheadBytes + Buffer.byteLength(id);
+  return bytes;
+}
+
+function largest(values: Uint32Array): number {
+  let result = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i]! > result) result = values[i]!;
+  }
+  return result;
+}
