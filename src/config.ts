@@ -2,6 +2,7 @@
  * Every setting of the server, defined once: flag, environment variable, default with its reason, range and meaning.
  * `serve --help` and docs/configuration.md are printed from the same table. Pure: arguments and environment are passed in.
  */
+import { defaultMaxPaddingWaste } from './batching/policy.js';
 
 /** Where a server listens. Port 0: any free port. */
 export interface ListenAddress {
@@ -179,14 +180,14 @@ const settings = {
   maxQueue: setting(
     whole(1, 100_000),
     '256',
-    'Most problems waiting; more are refused with RESOURCE_EXHAUSTED and a time to retry.',
+    'Most requests waiting; more are refused with RESOURCE_EXHAUSTED and a time to retry.',
     'eight full batches: waits stay well below a second, and overload is refused early',
   ),
   maxPaddingWaste: setting(
     number(0, 1, 'share'),
-    '0.5',
-    'Largest share of a batch that may be padding when requests of different sizes share it.',
-    'twice the work at most',
+    String(defaultMaxPaddingWaste),
+    'Largest share of a batch that may be wasted on padding because requests of different sizes share it.',
+    'sharing costs at most 1.7 times the work, and a lone tiny request does not ride with one that is far larger',
   ),
   maxMessageMb: setting(
     whole(1, 2047, 'MiB'),

@@ -1,0 +1,175 @@
+/** The RPC handlers: decode, coordinate, encode. Every call is answered exactly once, counted, and logged where it failed. */
+import type { sendUnaryData, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { Clock } from '../src/clock.js';
+import type { CallContext } from '../src/coordinator.js';
+import { CoordinatorError } from '../src/errors.js';
+import type { Metrics } from '../src/metrics.js';
+import type { Answer, Problem } from '../src/problem.js';
+import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../src/wire/messages.js';
+import { encodeAnswer } from '../src/wire/response.js';
+import { coordinateMethod, listPoliciesMethod } from './definitions.js';
+import type { Logger } from './log.js';
+import type { ServingState } from './serving-state.js';
+import { toStatusReply } from './status.js';
+
+/** What stands behind the RPCs. Everything may throw or reject with a CoordinatorError. */
+export interface Core {
+  /** As `execution.engine` and `execution.device` say them. */
+  readonly engine: string;
+  readonly device: string;
+  decode(message: CoordinateRequestMessage): Problem;
+  coordinate(problem: Problem, context: CallContext): Promise<Answer>;
+  listPolicies(): ListPoliciesResponseMessage;
+}
+
+export interface ServiceOptions {
+  /** Null until there is one; `state` refuses calls as long. */
+  readonly core: () => Core | null;
+  readonly state: ServingState;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly maxMessageBytes: number;
+}
+
+type Call = ServerUnaryCall<Buffer, Buffer>;
+type Reply = sendUnaryData<Buffer>;
+
+/** Ids are for finding a call in the log; longer ones are cut. */
+const maxLoggedIdLength = 128;
+
+export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImplementation {
+  const { clock } = options;
+  const core = (): Core => {
+    const current = options.core();
+    if (current === null) throw new CoordinatorError('WARMING', 'the server is still warming up');
+    return current;
+  };
+  return {
+    Coordinate: (call: Call, reply: Reply) =>
+      void answer(options, 'Coordinate', call, reply, async (running) => {
+        const message = deserialize(() => coordinateMethod.requestDeserialize(call.request));
+        running.requestId = message.requestId;
+        const problem = core().decode(message);
+        const decodeMs = clock.nowMs() - running.arrivedMs;
+        options.metrics.stageDuration.observe({ stage: 'decode' }, decodeMs / 1000);
+        const { deadlineMs, signal } = running;
+        const result = await core().coordinate(problem, { deadlineMs, signal, decodeMs });
+        const encodeStartMs = clock.nowMs();
+        const bytes = coordinateMethod.responseSerialize(encodeAnswer(result, problem));
+        options.metrics.stageDuration.observe({ stage: 'encode' }, (clock.nowMs() - encodeStartMs) / 1000);
+        return bytes;
+      }),
+    ListPolicies: (call: Call, reply: Reply) =>
+      void answer(options, 'ListPolicies', call, reply, () => {
+        deserialize(() => listPoliciesMethod.requestDeserialize(call.request));
+        return Promise.resolve(listPoliciesMethod.responseSerialize(core().listPolicies()));
+      }),
+  };
+}
+
+interface RunningCall {
+  readonly arrivedMs: number;
+  /** On the clock's scale; Infinity where the caller set none. */
+  readonly deadlineMs: number;
+  /** Aborted when the caller goes away or its deadline passes, never after the answer. */
+  readonly signal: AbortSignal;
+  requestId: string;
+}
+
+/** Runs a call and replies once, whatever happens: never rejects, never throws. */
+async function answer(
+  options: ServiceOptions,
+  method: string,
+  call: Call,
+  reply: Reply,
+  run: (running: RunningCall) => Promise<Buffer>,
+): Promise<void> {
+  const { clock, state } = options;
+  const arrivedMs = clock.nowMs();
+  const controller = new AbortController();
+  let answered = false;
+  // grpc-js emits `cancelled` at the end of every call, also of one that went well.
+  call.once('cancelled', () => {
+    if (!answered) controller.abort();
+  });
+  const deadlineMs = arrivedMs + timeLeftMs(call);
+  const running: RunningCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
+  let opened = false;
+  try {
+    state.openCall();
+    opened = true;
+    if (deadlineMs <= arrivedMs) throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline had passed on arrival');
+    const bytes = await run(running);
+    if (bytes.length > options.maxMessageBytes) throw answerTooLarge(bytes.length, options.maxMessageBytes);
+    answered = true;
+    reply(null, bytes);
+    finish(options, method, running, null);
+  } catch (thrown) {
+    answered = true;
+    const error = failureOf(thrown, running, clock);
+    reply(toStatusReply(error));
+    finish(options, method, running, error);
+  } finally {
+    if (opened) state.closeCall();
+  }
+}
+
+function timeLeftMs(call: Call): number {
+  const deadline = call.getDeadline();
+  return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
+}
+
+/** A caller whose deadline passed is cut off by grpc-js as if it had gone away: that is told apart here. */
+function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCall, clock: Clock): CoordinatorError {
+  const error = CoordinatorError.from(thrown);
+  if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs) {
+    return new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the answer was ready', {
+      cause: error,
+    });
+  }
+  if (error.code === 'INTERNAL') {
+    // What went wrong inside is for the log; the caller gets what finds it there.
+    const text = requestId === '' ? 'internal error' : `internal error; the log has it under this request id`;
+    return new CoordinatorError('INTERNAL', text, { cause: error.cause ?? error });
+  }
+  return error;
+}
+
+function finish(options: ServiceOptions, method: string, running: RunningCall, error: CoordinatorError | null): void {
+  const { clock, metrics, log } = options;
+  const durationMs = clock.nowMs() - running.arrivedMs;
+  const code = error?.status ?? 'OK';
+  if (method === 'Coordinate') metrics.requestDuration.observe({ code }, durationMs / 1000);
+  if (error === null && !log.isLevelEnabled('debug')) return;
+  const fields = {
+    method,
+    requestId: running.requestId.slice(0, maxLoggedIdLength),
+    durationMs: Math.round(durationMs * 1000) / 1000,
+  };
+  if (error === null) {
+    log.debug(fields, 'call answered');
+    return;
+  }
+  if (error.code === 'WARMING' || error.code === 'DRAINING') {
+    metrics.shed.inc({ reason: error.code === 'WARMING' ? 'warming' : 'draining' });
+  }
+  const failed = { ...fields, code: error.code, status: error.status };
+  if (error.status === 'INTERNAL') log.error({ ...failed, err: error.cause ?? error }, error.message);
+  else log.warn(failed, error.message.slice(0, 500));
+}
+
+function deserialize<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new CoordinatorError('REQUEST_INVALID', 'the request is not a valid protobuf message', { cause });
+  }
+}
+
+function answerTooLarge(bytes: number, maxBytes: number): CoordinatorError {
+  return new CoordinatorError(
+    'ANSWER_TOO_LARGE',
+    `the answer of ${bytes} bytes exceeds the message limit of ${maxBytes} bytes`,
+  );
+}

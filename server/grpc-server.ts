@@ -1,0 +1,70 @@
+/**
+ * The grpc-js server: limits, keepalive, binding, and the two things that grpc-js has no option for. This is the only
+ * file that looks inside grpc-js (`http2Servers`, present in the pinned 1.14.7; tests show that it is effective).
+ */
+import type { Http2Server, IncomingHttpHeaders } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
+
+/** Dead peers are noticed after this long. */
+const keepaliveTimeMs = 60_000;
+const keepaliveTimeoutMs = 20_000;
+
+/**
+ * How much a client may send ahead of being read, for each call and for each connection. Node's 64 KiB let one request
+ * of 100 agents and tasks of width 64 fill the whole connection.
+ */
+const streamWindowBytes = 1 << 20;
+const connectionWindowBytes = 4 << 20;
+
+/** grpc-js keeps timeouts in 32-bit milliseconds: a longer one wraps round and is over at once. */
+const longestTimeout = '2147483S';
+const longestTimeoutMs = 2_147_483_000;
+const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+export function createGrpcServer(config: Config): Server {
+  const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
+  const age = config.maxConnectionAgeMs;
+  return new Server({
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_send_message_length': maxMessageBytes,
+    'grpc.max_concurrent_streams': config.maxConcurrentStreams,
+    'grpc.keepalive_time_ms': keepaliveTimeMs,
+    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
+    'grpc.enable_channelz': 0,
+    ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
+  });
+}
+
+/** Starts serving; resolves with the address in numbers. Rejects where it cannot be listened on. */
+export async function bindGrpcServer(server: Server, address: ListenAddress): Promise<string> {
+  const text = formatAddress(address);
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(text, ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else reject(new Error(`cannot listen on ${text} (gRPC): ${error.message}`));
+    });
+  });
+  const http2Servers = [...(server as unknown as { http2Servers: Map<Http2Server, unknown> }).http2Servers.keys()];
+  for (const http2Server of http2Servers) {
+    widenWindows(http2Server);
+    // Before grpc-js's own listener, which reads the header.
+    http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers));
+  }
+  const bound = http2Servers[0]?.address() as AddressInfo | null | undefined;
+  return formatAddress({ host: bound?.address ?? address.host, port });
+}
+
+function widenWindows(http2Server: Http2Server): void {
+  http2Server.updateSettings({ initialWindowSize: streamWindowBytes });
+  http2Server.on('session', (session) => session.setLocalWindowSize(connectionWindowBytes));
+}
+
+/** Shortens a `grpc-timeout` that grpc-js cannot hold to the longest that it can, about 25 days. */
+function clampTimeout(headers: IncomingHttpHeaders): void {
+  const text = headers['grpc-timeout'];
+  if (typeof text !== 'string') return;
+  const timeoutMs = Number(text.slice(0, -1)) * (unitMs[text.slice(-1)] ?? NaN);
+  if (timeoutMs > longestTimeoutMs) headers['grpc-timeout'] = longestTimeout;
+}

@@ -1,0 +1,49 @@
+/** Where the server is in its life, and how many calls it owes an answer. */
+import { CoordinatorError } from '../src/errors.js';
+
+/**
+ * `warming`: calls are refused until the programs are ready. `leaving`: health says NOT_SERVING but calls are still
+ * taken, as balancers need time to notice. `draining`: new calls are refused, accepted ones answered.
+ */
+export type ServingPhase = 'warming' | 'serving' | 'leaving' | 'draining';
+
+export class ServingState {
+  #phase: ServingPhase = 'warming';
+  #openCalls = 0;
+  readonly #idleListeners = new Set<() => void>();
+
+  get phase(): ServingPhase {
+    return this.#phase;
+  }
+
+  /** Calls accepted and not answered. */
+  get openCalls(): number {
+    return this.#openCalls;
+  }
+
+  /** Phases only move forward; going back is ignored, so a warm-up that ends during shutdown changes nothing. */
+  advanceTo(phase: ServingPhase): void {
+    const order: readonly ServingPhase[] = ['warming', 'serving', 'leaving', 'draining'];
+    if (order.indexOf(phase) > order.indexOf(this.#phase)) this.#phase = phase;
+  }
+
+  /** Counts a call as accepted; throws WARMING or DRAINING where none are taken. */
+  openCall(): void {
+    if (this.#phase === 'warming') throw new CoordinatorError('WARMING', 'the server is still warming up');
+    if (this.#phase === 'draining') throw new CoordinatorError('DRAINING', 'the server is shutting down');
+    this.#openCalls++;
+  }
+
+  closeCall(): void {
+    this.#openCalls--;
+    if (this.#openCalls > 0) return;
+    for (const listener of this.#idleListeners) listener();
+    this.#idleListeners.clear();
+  }
+
+  /** Resolves when no call is open. */
+  async whenIdle(): Promise<void> {
+    if (this.#openCalls === 0) return;
+    await new Promise<void>((resolve) => this.#idleListeners.add(resolve));
+  }
+}

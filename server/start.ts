@@ -1,0 +1,143 @@
+/**
+ * Puts a server together and runs it through its life: bound at once and NOT_SERVING, serving when warm, drained and
+ * closed. The command line, the tests and the demo all start servers here.
+ */
+import { ReflectionService } from '@grpc/reflection';
+import type { Server } from '@grpc/grpc-js';
+import { Registry } from 'prom-client';
+import { systemClock, type Clock } from '../src/clock.js';
+import type { Config } from '../src/config.js';
+import { createMetrics, type Metrics } from '../src/metrics.js';
+import { coordinatorHandlers, type Core } from './coordinator-service.js';
+import { rawCoordinatorService, reflectedPackage } from './definitions.js';
+import { bindGrpcServer, createGrpcServer } from './grpc-server.js';
+import { Health } from './health.js';
+import { startAdminServer } from './http.js';
+import { createLog, type Logger } from './log.js';
+import { OpenStreams } from './open-streams.js';
+import { collectProcessMetrics } from './process-metrics.js';
+import { ServingState, type ServingPhase } from './serving-state.js';
+import { drain, type DrainResult } from './shutdown.js';
+
+/** What a core is made of and with. */
+export interface CoreContext {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** A core with a life: it is made, warmed up once, used, and closed once. */
+export interface RunnableCore extends Core {
+  /** Resolves when calls of the warm set are answered at full speed. Rejects where the server cannot serve. */
+  warmUp(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Default: as the configuration says. */
+  readonly log?: Logger;
+  readonly clock?: Clock;
+  /** Default: policies, batcher, engine and solvers. Tests pass their own. */
+  readonly createCore?: (context: CoreContext) => Promise<RunnableCore>;
+}
+
+export interface RunningServer {
+  /** In numbers: `127.0.0.1:50051`. */
+  readonly grpcAddress: string;
+  readonly adminAddress: string;
+  /** Resolves when the server is SERVING; rejects where the warm-up failed or the server was closed before. */
+  readonly ready: Promise<void>;
+  readonly phase: ServingPhase;
+  readonly registry: Registry;
+  /** Drains and closes. Later calls give the first one's result. */
+  close(): Promise<DrainResult>;
+}
+
+/** Rejects where an address cannot be listened on; everything later is told by `ready`. */
+export async function startServer(config: Config, options: StartOptions = {}): Promise<RunningServer> {
+  const log = options.log ?? createLog(config);
+  const clock = options.clock ?? systemClock;
+  const registry = new Registry();
+  const metrics = createMetrics(registry);
+  collectProcessMetrics(registry);
+  const state = new ServingState();
+  const health = new Health();
+  const streams = new OpenStreams();
+  let core: RunnableCore | null = null;
+
+  const grpc = createGrpcServer(config);
+  grpc.addService(
+    rawCoordinatorService,
+    coordinatorHandlers({
+      core: () => core,
+      state,
+      clock,
+      metrics,
+      log,
+      maxMessageBytes: config.maxMessageMb * 1024 * 1024,
+    }),
+  );
+  const registrar = streams.registrar(grpc);
+  health.addTo(registrar);
+  addReflection(registrar);
+  const grpcAddress = await bindGrpcServer(grpc, config.grpcAddress);
+  const isReady = (): boolean => state.phase === 'serving';
+  const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log }).catch(
+    (error: unknown) => {
+      grpc.forceShutdown();
+      throw error;
+    },
+  );
+
+  const create = options.createCore ?? createDefaultCore;
+  const startedMs = clock.nowMs();
+  const made = create({ config, clock, metrics, log }).then((value) => (core = value));
+  const ready = made.then(async (value) => {
+    await value.warmUp();
+    if (state.phase !== 'warming') throw new Error('the server was closed before it was ready');
+    state.advanceTo('serving');
+    health.setServing(true);
+    const { engine, device } = value;
+    log.info(
+      { grpcAddress, adminAddress: admin.address, engine, device, startMs: Math.round(clock.nowMs() - startedMs) },
+      'ready',
+    );
+  });
+  // Whoever waits for it hears of a failure; that nobody waits is no reason to end the process.
+  ready.catch((error: unknown) => {
+    if (state.phase === 'warming') log.error({ err: error }, 'the server cannot serve');
+  });
+
+  let closing: Promise<DrainResult> | null = null;
+  const close = async (): Promise<DrainResult> => {
+    const result = await drain({ config, clock, grpc, health, state, streams, log });
+    await made.then(
+      (value) => value.close(),
+      () => undefined,
+    );
+    await admin.close();
+    log.info(result, 'closed');
+    return result;
+  };
+  return {
+    grpcAddress,
+    adminAddress: admin.address,
+    ready,
+    get phase() {
+      return state.phase;
+    },
+    registry,
+    close: () => (closing ??= close()),
+  };
+}
+
+function addReflection(registrar: Pick<Server, 'addService'>): void {
+  new ReflectionService(reflectedPackage).addToServer(registrar);
+}
+
+/** Loaded late: the address is bound and health answers while the engine's libraries load. */
+async function createDefaultCore(context: CoreContext): Promise<RunnableCore> {
+  const { createCore } = await import('./core.js');
+  return createCore(context);
+}

@@ -1,0 +1,102 @@
+/** A core without an engine: calls wait until the test answers them. The server around it is the real one. */
+import type { CallContext } from '../../src/coordinator.js';
+import { CoordinatorError } from '../../src/errors.js';
+import type { Answer, Problem } from '../../src/problem.js';
+import type { RunnableCore } from '../../server/start.js';
+import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../../src/wire/messages.js';
+
+export interface PendingCall {
+  readonly requestId: string;
+  readonly context: CallContext;
+  answer(): void;
+  fail(error: unknown): void;
+}
+
+export class FakeCore implements RunnableCore {
+  readonly engine = 'onnx';
+  readonly device = 'fake';
+  /** In order of arrival; answered ones stay. */
+  readonly calls: PendingCall[] = [];
+  closed = false;
+  /** Whether calls are answered at once instead of waiting. */
+  answersAtOnce = true;
+  /** Thrown by `decode` where set. */
+  decodeError: unknown = null;
+  /** Elements of the `resources` that an answer holds. */
+  answerElements = 4;
+  #warm: () => void = () => undefined;
+  #failWarmUp: (error: Error) => void = () => undefined;
+  readonly #warmth: Promise<void>;
+  #callListeners: (() => void)[] = [];
+
+  constructor(warm: boolean) {
+    this.#warmth = new Promise((resolve, reject) => {
+      this.#warm = resolve;
+      this.#failWarmUp = reject;
+    });
+    if (warm) this.#warm();
+  }
+
+  finishWarmUp(): void {
+    this.#warm();
+  }
+
+  failWarmUp(error: Error): void {
+    this.#failWarmUp(error);
+  }
+
+  /** Resolves when at least `count` calls have arrived. */
+  async arrived(count: number): Promise<void> {
+    while (this.calls.length < count) await new Promise<void>((resolve) => this.#callListeners.push(resolve));
+  }
+
+  decode(message: CoordinateRequestMessage): Problem {
+    if (this.decodeError !== null) throw this.decodeError as Error;
+    return { requestId: message.requestId, outputValues: false, assignment: null } as unknown as Problem;
+  }
+
+  coordinate(problem: Problem, context: CallContext): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const { requestId } = problem;
+      const answer = (): void => resolve(answerTo(requestId, this.answerElements));
+      this.calls.push({ requestId, context, answer, fail: reject });
+      context.signal.addEventListener('abort', () =>
+        reject(new CoordinatorError('CANCELLED', 'the call was cancelled')),
+      );
+      if (this.answersAtOnce) answer();
+      for (const listener of this.#callListeners.splice(0)) listener();
+    });
+  }
+
+  listPolicies(): ListPoliciesResponseMessage {
+    return { policies: [] };
+  }
+
+  warmUp(): Promise<void> {
+    return this.#warmth;
+  }
+
+  close(): Promise<void> {
+    this.closed = true;
+    return Promise.resolve();
+  }
+}
+
+function answerTo(requestId: string, elements: number): Answer {
+  return {
+    requestId,
+    resources: { rows: 1, columns: elements, data: new Float32Array(elements) },
+    assignment: null,
+    consensus: null,
+    rejectedAgents: [],
+    execution: {
+      engine: 'onnx',
+      device: 'fake',
+      bucket: '',
+      batchSize: 1,
+      policyVersion: '1',
+      executableFingerprint: '',
+      stages: [],
+    },
+  };
+}
