@@ -25,6 +25,7 @@ ENV TC_ADMIN_ADDRESS=0.0.0.0:9464
 ENV UV_THREADPOOL_SIZE=16
 COPY package.json LICENSE ./
 COPY proto ./proto
+COPY policies ./policies
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER node

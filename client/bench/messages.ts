@@ -4,10 +4,11 @@ import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { packageRoot } from '../../src/package-root.js';
 import type { AssignmentForm } from '../../src/problem.js';
+import { protoDirectory, protoFile as protoName, protoPackage } from '../../src/wire/messages.js';
 import { normalArray, uniformArray } from './random-states.js';
 
-export const protoFile: string = join(packageRoot, 'proto/tensorconsensus/v1/coordinator.proto');
-export const coordinatePath = '/tensorconsensus.v1.Coordinator/Coordinate';
+export const protoFile: string = join(packageRoot, protoDirectory, protoName);
+export const coordinatePath = `/${protoPackage}.Coordinator/Coordinate`;
 const healthPath = '/grpc.health.v1.Health/Check';
 const mebibyte = 1024 * 1024;
 
@@ -28,7 +29,7 @@ let cachedRoot: protobuf.Root | undefined;
 
 function messageType(name: string): protobuf.Type {
   cachedRoot ??= protobuf.loadSync(protoFile);
-  return cachedRoot.lookupType(`tensorconsensus.v1.${name}`);
+  return cachedRoot.lookupType(`${protoPackage}.${name}`);
 }
 
 /** Serializes any CoordinateRequest given in the proto's JSON form (camelCase, enums by name). */
@@ -37,12 +38,7 @@ export function encodeRequest(request: Record<string, unknown>): Buffer {
   return Buffer.from(type.encode(type.fromObject(request)).finish());
 }
 
-/** The answer as plain values: enums by name, 64-bit integers as numbers, tensors' `data` as bytes. */
-export function decodeResponse(bytes: Uint8Array): Record<string, unknown> {
-  const type = messageType('CoordinateResponse');
-  return type.toObject(type.decode(bytes), { longs: Number, enums: String, defaults: false });
-}
-
+/** A FLOAT32 tensor [rows, columns] in the proto's JSON form. */
 export function float32Tensor(rows: number, columns: number, values: Float32Array): Record<string, unknown> {
   return { shape: [rows, columns], data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }

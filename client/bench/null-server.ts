@@ -7,11 +7,10 @@
 import { readFileSync } from 'node:fs';
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedHandleCall } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
+import { protoLoaderOptions, protoPackage } from '../../src/wire/messages.js';
 import { protoFile } from './messages.js';
 
-const definition = loadSync(protoFile, { keepCase: true, longs: Number })[
-  'tensorconsensus.v1.Coordinator'
-] as ServiceDefinition;
+const definition = loadSync(protoFile, protoLoaderOptions)[`${protoPackage}.Coordinator`] as ServiceDefinition;
 const method = definition['Coordinate']!;
 const answer: unknown = method.responseDeserialize(readFileSync(process.argv[2]!));
 

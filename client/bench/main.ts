@@ -1,0 +1,136 @@
+/** `tensor-consensus bench`: chooses and runs the sections, prints what they found, writes docs/benchmarks.md. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { engineTime } from './engine-time.js';
+import { eventLoop } from './event-loop.js';
+import { builtInGenerator, findLoadGenerator } from './load-generator.js';
+import { memory } from './memory.js';
+import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
+import type { BenchContext, Section } from './section.js';
+import { endChildrenOnSignals } from './server-process.js';
+import { soak } from './soak.js';
+import { throughput } from './throughput.js';
+
+const sections: ReadonlyMap<string, Section> = new Map([
+  ['throughput', throughput],
+  ['engine', engineTime],
+  ['event-loop', eventLoop],
+  ['memory', memory],
+  ['soak', soak],
+]);
+
+export const benchHelp = `tensor-consensus bench [options]
+
+Measures this service on this machine, ratios side by side in one run; about three minutes.
+
+  --only NAMES     comma list of ${[...sections.keys()].join(', ')} (default all)
+  --rounds COUNT   repeats of what is compared, medians are shown (default 3)
+  --seconds COUNT  length of one measurement under load (default 2)
+  --built-in       the built-in load generator even where ghz is installed
+  --json           results as JSON on standard output instead of tables
+  --write FILE     also write them as a Markdown page
+  -h, --help       this text
+
+Progress goes to standard error. Exit codes: 0 measured; 1 something failed; 2 wrong use.
+`;
+
+class UsageError extends Error {}
+
+interface Options {
+  readonly only: readonly string[];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly builtIn: boolean;
+  readonly json: boolean;
+  readonly write: string | undefined;
+  readonly help: boolean;
+}
+
+function readArguments(argv: readonly string[]): Options {
+  try {
+    const { values } = parseArgs({
+      args: [...argv],
+      options: {
+        only: { type: 'string', default: [...sections.keys()].join(',') },
+        rounds: { type: 'string', default: '3' },
+        seconds: { type: 'string', default: '2' },
+        'built-in': { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        write: { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    const only = values.only.split(',');
+    const unknown = only.find((name) => !sections.has(name));
+    if (unknown !== undefined) {
+      throw new Error(`--only: expected ${[...sections.keys()].join(', ')}, received ${unknown}`);
+    }
+    return {
+      only,
+      rounds: countUpTo(100, '--rounds', values.rounds),
+      seconds: countUpTo(60, '--seconds', values.seconds),
+      builtIn: values['built-in'],
+      json: values.json,
+      write: values.write,
+      help: values.help,
+    };
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function countUpTo(most: number, flag: string, text: string): number {
+  const count = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > most) {
+    throw new Error(`${flag}: expected a whole number from 1 to ${most}, received ${text}`);
+  }
+  return count;
+}
+
+/** Runs the benchmark with the arguments after `bench`; the result is the exit code. Nothing is thrown. */
+export async function runBench(argv: readonly string[]): Promise<number> {
+  let folder: string | null = null;
+  try {
+    const options = readArguments(argv);
+    if (options.help) {
+      process.stdout.write(benchHelp);
+      return 0;
+    }
+    endChildrenOnSignals();
+    folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-bench-'));
+    await measure(options, folder, `npm run bench -- ${argv.join(' ')}`.trim());
+    return 0;
+  } catch (error) {
+    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+    return error instanceof UsageError ? 2 : 1;
+  } finally {
+    if (folder !== null) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function measure(options: Options, folder: string, command: string): Promise<void> {
+  const generator = options.builtIn ? builtInGenerator : await findLoadGenerator(process.env);
+  const machine = thisMachine();
+  if (!options.json) {
+    const { cpu, cores, node, date } = machine;
+    process.stdout.write(`${cpu}, ${cores} cores, Node ${node}, ${date}; load generator: ${generator.name}\n\n`);
+  }
+  const results: SectionResult[] = [];
+  for (const name of options.only) {
+    const context: BenchContext = {
+      rounds: options.rounds,
+      seconds: options.seconds,
+      folder,
+      generator,
+      progress: (line) => void process.stderr.write(`  ${name}: ${line}\n`),
+    };
+    const result = await sections.get(name)!(context);
+    results.push(result);
+    if (!options.json) process.stdout.write(`${renderText(result)}\n`);
+  }
+  const report: Report = { machine, command, loadGenerator: generator.name, sections: results };
+  if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  if (options.write !== undefined) writeFileSync(options.write, renderMarkdown(report));
+}

@@ -1,0 +1,17 @@
+/** What a benchmark section is given. */
+import type { LoadGenerator } from './load-generator.js';
+import type { SectionResult } from './report.js';
+
+export interface BenchContext {
+  /** Repeats of what is compared; medians are reported. */
+  readonly rounds: number;
+  /** Length of one measurement under load. */
+  readonly seconds: number;
+  /** For request and answer files; removed when the benchmark ends. */
+  readonly folder: string;
+  readonly generator: LoadGenerator;
+  /** Progress, for people. */
+  progress(line: string): void;
+}
+
+export type Section = (context: BenchContext) => Promise<SectionResult>;
