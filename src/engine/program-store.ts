@@ -74,6 +74,12 @@ export class ProgramStore {
     return this.#residentBytes;
   }
 
+  /** Buckets of the spec whose programs are loaded now, smallest first. */
+  loadedBuckets(key: string): Bucket[] {
+    const family = this.#families.get(key) ?? [];
+    return family.map(({ bucket }) => bucket).sort((a, b) => volume(a) - volume(b));
+  }
+
   /**
    * The program for a batch, now: the exact one, else the cheapest larger one of the same spec while the exact one is
    * loaded in the background. Null where none is ready; its load has then begun, and `prepare` waits for it.

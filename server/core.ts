@@ -1,0 +1,131 @@
+/** The working parts behind the RPCs, put together: policies, engine, program store, batcher, solvers, coordinator. */
+import { Batcher } from '../src/batching/batcher.js';
+import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
+import { Coordinator } from '../src/coordinator.js';
+import { createSolverPool } from '../src/assignment/solver-pool.js';
+import { OnnxEngine } from '../src/engine/onnx-engine.js';
+import { ProgramStore } from '../src/engine/program-store.js';
+import { warmRequests } from '../src/engine/warmup.js';
+import { bucketName, specKey } from '../src/operators/signature.js';
+import { parametersOf } from '../src/planning/job-inputs.js';
+import { defaultSpecs } from '../src/planning/spec.js';
+import type { Policy, PolicySource } from '../src/policies/policy.js';
+import { PolicyRegistry, type PolicyEvent } from '../src/policies/registry.js';
+import type { PolicyInfoMessage } from '../src/wire/messages.js';
+import { decodeRequest } from '../src/wire/request.js';
+import type { Logger } from './log.js';
+import type { CoreContext, RunnableCore } from './start.js';
+
+const bytesPerMiB = 1024 * 1024;
+/** Room in a message beside its tensors. */
+const bytesPerElement = 4;
+
+/** Rejects where the policy directory cannot be read, the default policy does not exist, or the engine does not start. */
+export async function createCore({ config, clock, metrics, log }: CoreContext): Promise<RunnableCore> {
+  const registry = await PolicyRegistry.open({
+    directory: config.policyDir,
+    pollMs: config.policyPollMs,
+    clock,
+    onEvent: (event) => logPolicyEvent(log, event),
+  });
+  const policies: PolicySource = {
+    defaultName: config.defaultPolicy,
+    get: (name) => registry.get(name),
+    list: () => registry.list(),
+  };
+  policies.get(policies.defaultName);
+
+  const engine = new OnnxEngine({
+    clock,
+    metrics,
+    hangTimeoutMs: config.engineHangTimeoutMs,
+    intraOpThreads: config.engineThreads,
+    executionProviders: config.onnxProviders,
+    log: (message, fields) => log.warn(fields, message),
+  });
+  const store = new ProgramStore({
+    engine,
+    memoryLimitBytes: config.engineMemoryMb * bytesPerMiB,
+    clock,
+    metrics,
+    log: (message, fields) => log.error(fields, message),
+  });
+  await engine.whenReady();
+  metrics.engineActive.set({ engine: engine.name, device: engine.device }, 1);
+  const batcher = new Batcher({
+    store,
+    clock,
+    metrics,
+    limits: {
+      maxBatch: config.maxBatch,
+      maxQueueDelayMs: config.maxQueueDelayMs,
+      maxQueue: config.maxQueue,
+      maxPaddingWaste: config.maxPaddingWaste,
+    },
+    engineName: engine.name,
+    device: engine.device,
+    concurrency: engine.concurrency,
+  });
+  const solver = createSolverPool({ threads: config.solverThreads, clock });
+  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, engine });
+  const maxMessageBytes = config.maxMessageMb * bytesPerMiB;
+  const limits = {
+    maxAgents: sizeLadder.at(-1)!,
+    maxTasks: sizeLadder.at(-1)!,
+    maxWidth: widthLadder.at(-1)!,
+    maxTensorElements: maxMessageBytes / bytesPerElement,
+    maxMessageBytes,
+  };
+
+  return {
+    engine: engine.name,
+    device: engine.device,
+    decode: (message) => decodeRequest(message, { policies, limits }),
+    coordinate: (problem, context) => coordinator.coordinate(problem, context),
+    listPolicies: () => ({ policies: policies.list().map(describe) }),
+    async warmUp() {
+      const requests = warmRequests(policies.list(), {
+        defaultSpecs,
+        parametersOf: (policy) => parametersOf(policy),
+        largestBatch: (agents, tasks) => maxBatch(agents, tasks, config.maxBatch),
+      });
+      const failures = await store.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
+      const [first] = failures;
+      if (first !== undefined) throw first.error;
+    },
+    async close() {
+      registry.close();
+      await batcher.drain();
+      await Promise.all([solver.close(), engine.close()]);
+    },
+  };
+
+  function describe(policy: Policy): PolicyInfoMessage {
+    const { name, version, fingerprint, projection, utility, defaults } = policy;
+    const bilinear = utility?.kind === 'bilinear' ? utility.weight : null;
+    return {
+      name,
+      version,
+      isDefault: name === policies.defaultName,
+      agentWidth: projection?.weight.rows ?? bilinear?.rows ?? 0,
+      taskWidth: bilinear?.columns ?? 0,
+      resourceKinds: projection?.weight.columns ?? 0,
+      utility: utility?.kind ?? '',
+      temperature: defaults.temperature,
+      iterations: defaults.iterations,
+      ...(defaults.sigma === null ? {} : { sigma: defaults.sigma }),
+      start: defaults.start,
+      forms: [...defaults.forms],
+      buckets: defaultSpecs(policy).flatMap((spec) => store.loadedBuckets(specKey(spec)).map(bucketName)),
+      engine: engine.name,
+      device: engine.device,
+      fingerprint,
+    };
+  }
+}
+
+function logPolicyEvent(log: Logger, event: PolicyEvent): void {
+  const { kind, ...fields } = event;
+  if (kind === 'refused') log.error(fields, 'policy refused');
+  else log.info(fields, kind === 'loaded' ? 'policy loaded' : 'policy removed');
+}
