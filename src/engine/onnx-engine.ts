@@ -19,7 +19,13 @@ import {
 import { workerUrl } from '../worker-url.js';
 import { ClockOffset } from './clock-offset.js';
 import type { Engine, LoadedProgram, ProgramRequest, RunResult } from './engine.js';
-import type { ExecutionProvider, WorkerReply, WorkerRequest, WorkerSettings } from './onnx-protocol.js';
+import {
+  controlSlot,
+  type ExecutionProvider,
+  type WorkerReply,
+  type WorkerRequest,
+  type WorkerSettings,
+} from './onnx-protocol.js';
 
 export interface OnnxEngineOptions {
   readonly clock: Clock;
@@ -41,8 +47,8 @@ const firstRestartDelayMs = 50;
 const longestRestartDelayMs = 5_000;
 /** After the hang timer fired: the event loop itself may have been blocked, with the answer waiting to be read. */
 const hangGraceMs = 20;
-/** A thread inside native code cannot be stopped; closing does not wait longer for it. */
-const closeTimeoutMs = 2_000;
+/** How long closing waits for the worker to end what it does. */
+const closeTimeoutMs = 5_000;
 
 type LossReason = 'crash' | 'hang';
 
@@ -54,6 +60,7 @@ interface Pending {
 /** One worker's life. */
 interface Incarnation {
   readonly worker: Worker;
+  readonly control: Int32Array;
   readonly offset: ClockOffset;
   started: boolean;
 }
@@ -130,18 +137,22 @@ export class OnnxEngine implements Engine {
     this.#closed = true;
     this.#cancelRestart?.();
     this.#cancelWatch?.();
-    const worker = this.#current?.worker;
+    const last = this.#current;
     this.#current = null;
     const error = engineFailed('the engine is closed');
     this.#ready.reject(error);
     this.#rejectPending(error);
-    if (worker === undefined) return;
+    if (last === null) return;
     await new Promise<void>((resolve) => {
-      const cancel = this.#options.clock.after(closeTimeoutMs, resolve);
-      void worker.terminate().finally(() => {
+      const cancel = this.#options.clock.after(closeTimeoutMs, () => {
+        abandon(last);
+        resolve();
+      });
+      last.worker.once('exit', () => {
         cancel();
         resolve();
       });
+      askToEnd(last);
     });
   }
 
@@ -179,12 +190,18 @@ export class OnnxEngine implements Engine {
     const settings: WorkerSettings = {
       intraOpThreads: this.#options.intraOpThreads ?? 1,
       executionProviders: this.#options.executionProviders ?? ['cpu'],
+      control: new Int32Array(new SharedArrayBuffer(8)),
     };
     const worker = new Worker(this.#options.workerEntry ?? workerUrl(import.meta.url, 'onnx-worker.js'), {
       name: 'onnx-engine',
       workerData: settings,
     });
-    const incarnation: Incarnation = { worker, offset: new ClockOffset(), started: false };
+    const incarnation: Incarnation = {
+      worker,
+      control: settings.control,
+      offset: new ClockOffset(),
+      started: false,
+    };
     const lose = (detail: string) => {
       if (incarnation === this.#current) this.#lose('crash', detail);
     };
@@ -237,8 +254,7 @@ export class OnnxEngine implements Engine {
     this.#current = null;
     this.#cancelWatch?.();
     this.#cancelWatch = null;
-    // A thread that hangs in native code never ends; it is left behind, and nothing waits for it.
-    void lost.worker.terminate();
+    abandon(lost);
     const restartInMs = Math.min(longestRestartDelayMs, firstRestartDelayMs * 2 ** this.#losses);
     this.#losses++;
     const { metrics, log, clock } = this.#options;
@@ -296,6 +312,19 @@ class OnnxProgram implements LoadedProgram {
     if (this.unloaded) return Promise.reject(engineFailed(`program ${bucketName(this.bucket)} was unloaded`));
     return this.#run(inputs);
   }
+}
+
+/** The worker ends once it has finished what it is doing now. */
+function askToEnd({ worker, control }: Incarnation): void {
+  Atomics.store(control, controlSlot.closing, 1);
+  worker.postMessage({ kind: 'close' } satisfies WorkerRequest);
+}
+
+/** Ends a worker without waiting. Inside native code it cannot be stopped: it is left behind, and ends when it comes out. */
+function abandon(lost: Incarnation): void {
+  askToEnd(lost);
+  lost.worker.unref();
+  if (Atomics.load(lost.control, controlSlot.inRuntime) === 0) void lost.worker.terminate();
 }
 
 interface Deferred {

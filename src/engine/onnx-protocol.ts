@@ -12,7 +12,21 @@ export interface WorkerSettings {
   readonly intraOpThreads: number;
   /** In order of preference. What the installed runtime lacks is left out. */
   readonly executionProviders: readonly ExecutionProvider[];
+  /** Shared memory of both threads, see `controlSlot`. */
+  readonly control: Int32Array;
 }
+
+/**
+ * A thread that is terminated while the runtime's native code is on its stack takes the whole process with it: the
+ * binding cannot make its result objects any more and aborts (seen with onnxruntime-node 1.30). So the worker says
+ * when it is in there, and is otherwise asked to leave by itself.
+ */
+export const controlSlot = {
+  /** 1 while the worker is inside the runtime; written by the worker. */
+  inRuntime: 0,
+  /** 1 once nobody waits for answers; written by the event loop, followed by a `close` message. */
+  closing: 1,
+} as const;
 
 export type WorkerRequest =
   | {
@@ -25,7 +39,9 @@ export type WorkerRequest =
     }
   | { readonly kind: 'run'; readonly id: number; readonly program: number; readonly inputs: readonly TensorData[] }
   /** Not answered. */
-  | { readonly kind: 'unload'; readonly program: number };
+  | { readonly kind: 'unload'; readonly program: number }
+  /** Not answered: the worker ends. Requests before it that have not begun are dropped. */
+  | { readonly kind: 'close' };
 
 export type WorkerReply =
   /** The runtime is loaded; sent once, before any other. `device` as `Engine.device`. */

@@ -1,15 +1,19 @@
 /** The worker thread's message loop: one request at a time, in order, each answered by exactly one reply. */
 import type { MessagePort } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
-import type { WorkerReply, WorkerRequest, WorkerSettings } from './onnx-protocol.js';
+import { controlSlot, type WorkerReply, type WorkerRequest, type WorkerSettings } from './onnx-protocol.js';
 import { OnnxSessions, type CompileModel } from './onnx-sessions.js';
 
-/** Serves until the thread is terminated. Throws where the runtime cannot be used at all. */
+/** Serves until `close`, after which the thread has nothing left to do and ends. Throws where the runtime cannot be used at all. */
 export function serveRequests(port: MessagePort, settings: WorkerSettings, compile: CompileModel): void {
   const sessions = new OnnxSessions(compile, settings);
   const reply = (message: WorkerReply, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
 
   const answer = async (request: WorkerRequest, receivedMs: number): Promise<void> => {
+    if (Atomics.load(settings.control, controlSlot.closing) === 1) {
+      port.close();
+      return;
+    }
     switch (request.kind) {
       case 'load': {
         const loaded = await sessions.load(request.program, request);
@@ -29,6 +33,9 @@ export function serveRequests(port: MessagePort, settings: WorkerSettings, compi
       case 'unload':
         await sessions.unload(request.program);
         break;
+      case 'close':
+        port.close();
+        break;
     }
   };
 
@@ -39,8 +46,8 @@ export function serveRequests(port: MessagePort, settings: WorkerSettings, compi
     tail = tail
       .then(() => answer(request, receivedMs))
       .catch((thrown: unknown) => {
-        // An unload that fails concerns nobody: nothing refers to that program any more.
-        if (request.kind === 'unload') return;
+        // What fails here concerns nobody: nothing refers to that program any more.
+        if (request.kind === 'unload' || request.kind === 'close') return;
         const message = thrown instanceof Error ? thrown.message : String(thrown);
         reply({
           kind: 'failed',

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node';
 import { programSignature, shapeIn, type TensorData, type TensorSignature } from '../operators/signature.js';
 import type { ProgramRequest } from './engine.js';
-import type { WorkerSettings } from './onnx-protocol.js';
+import { controlSlot, type WorkerSettings } from './onnx-protocol.js';
 
 /** Traces and lowers: the bytes of an ONNX model with its weights inside. Equal requests give equal bytes. */
 export type CompileModel = (request: ProgramRequest) => Uint8Array;
@@ -31,10 +31,12 @@ export class OnnxSessions {
   readonly device: string;
   readonly #compile: CompileModel;
   readonly #options: InferenceSession.SessionOptions;
+  readonly #control: Int32Array;
   readonly #sessions = new Map<number, Session>();
 
   constructor(compile: CompileModel, settings: WorkerSettings) {
     this.#compile = compile;
+    this.#control = settings.control;
     const installed = new Set(listSupportedBackends().map((backend) => backend.name));
     const providers = settings.executionProviders.filter((name) => installed.has(name));
     if (!providers.includes('cpu')) providers.push('cpu');
@@ -54,7 +56,7 @@ export class OnnxSessions {
   /** Throws what the compiler or the runtime throws. */
   async load(program: number, request: ProgramRequest): Promise<LoadedModel> {
     const model = this.#compile(request);
-    const session = await InferenceSession.create(model, this.#options);
+    const session = await this.#inRuntime(() => InferenceSession.create(model, this.#options));
     const signature = programSignature(request.spec);
     const port = (tensor: TensorSignature): Port => {
       const shape = shapeIn(tensor, request.bucket);
@@ -89,14 +91,24 @@ export class OnnxSessions {
       fetches[port.name] = tensorOf(port, data);
       return data;
     });
-    await loaded.session.run(feeds, fetches);
+    await this.#inRuntime(() => loaded.session.run(feeds, fetches));
     return outputs;
   }
 
   async unload(program: number): Promise<void> {
     const loaded = this.#sessions.get(program);
+    if (loaded === undefined) return;
     this.#sessions.delete(program);
-    await loaded?.session.release();
+    await this.#inRuntime(() => loaded.session.release());
+  }
+
+  async #inRuntime<T>(call: () => Promise<T>): Promise<T> {
+    Atomics.store(this.#control, controlSlot.inRuntime, 1);
+    try {
+      return await call();
+    } finally {
+      Atomics.store(this.#control, controlSlot.inRuntime, 0);
+    }
   }
 }
 

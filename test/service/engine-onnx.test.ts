@@ -166,6 +166,23 @@ describe('ONNX engine', () => {
     await expect(program.run(inputsOf())).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
   });
 
+  // Terminating a thread inside the runtime aborts the process, this test's included.
+  it('survives being closed in the middle of a run', async () => {
+    const large: Bucket = { batch: 32, agents: 512, tasks: 512 };
+    const cells = large.batch * large.agents;
+    for (let round = 0; round < 3; round++) {
+      const { engine } = start();
+      const program = await engine.load({ spec: specOf(), bucket: large, parameters: new Map() });
+      const runs = Array.from({ length: 3 }, () =>
+        program.run([new Float32Array(cells), new Float32Array(cells * large.tasks)]),
+      );
+      const outcomes = Promise.allSettled(runs.slice(1));
+      await runs[0];
+      await engine.close();
+      expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    }
+  });
+
   it('rejects loads where its worker cannot start at all', async () => {
     const engine = new OnnxEngine({
       clock: systemClock,
