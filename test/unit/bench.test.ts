@@ -1,0 +1,134 @@
+/** The parts of the benchmarks that can be wrong without anybody noticing. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { findGhz, isNewEnough, usableGhz } from '../../client/bench/ghz.js';
+import { runBench } from '../../client/bench/main.js';
+import { sampleRequest } from '../../client/bench/messages.js';
+import { normalArray } from '../../client/bench/random-states.js';
+import { atLeast, atMost, formatNumber, renderMarkdown, renderText } from '../../client/bench/report.js';
+import { median, percentile } from '../../client/bench/statistics.js';
+
+describe('statistics', () => {
+  test('the median of an even sample is the mean of its middle values', () => {
+    expect(median([4, 1, 3, 2])).toBe(2.5);
+    expect(median([3, 1, 2])).toBe(2);
+    expect(median([])).toBeNaN();
+  });
+
+  test('a percentile is a value of the sample, by nearest rank', () => {
+    const sample = Array.from({ length: 100 }, (_, index) => 100 - index);
+    expect(percentile(sample, 0.5)).toBe(50);
+    expect(percentile(sample, 0.99)).toBe(99);
+    expect(percentile(sample, 1)).toBe(100);
+    expect(percentile([7], 0)).toBe(7);
+  });
+});
+
+describe('requests', () => {
+  const shape = { policy: 'reference', agents: 5, tasks: 4, width: 64, forms: ['TOP_K'], seed: 3 } as const;
+
+  test('equal shapes give equal bytes, another seed gives others', () => {
+    expect(sampleRequest(shape).equals(sampleRequest(shape))).toBe(true);
+    expect(sampleRequest(shape).equals(sampleRequest({ ...shape, seed: 4 }))).toBe(false);
+  });
+
+  test('normal states have mean 0 and variance 1', () => {
+    const states = normalArray(20_000, 5);
+    const mean = states.reduce((sum, value) => sum + value, 0) / states.length;
+    const variance = states.reduce((sum, value) => sum + (value - mean) ** 2, 0) / states.length;
+    expect(Math.abs(mean)).toBeLessThan(0.03);
+    expect(Math.abs(variance - 1)).toBeLessThan(0.05);
+  });
+});
+
+describe('ghz', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'bench-test-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function fakeGhz(prints: string): string {
+    const path = join(folder, 'ghz');
+    writeFileSync(path, `#!/bin/sh\n${prints}\n`);
+    chmodSync(path, 0o755);
+    return path;
+  }
+  const environment = () => ({ PATH: ['/nowhere', folder].join(delimiter), GOPATH: '/nowhere' });
+
+  test('versions are compared part by part', () => {
+    expect(isNewEnough('0.121.0')).toBe(true);
+    expect(isNewEnough('0.122.1')).toBe(true);
+    expect(isNewEnough('1.0.0')).toBe(true);
+    expect(isNewEnough('0.120.99')).toBe(false);
+    expect(isNewEnough('0.9.0')).toBe(false);
+  });
+
+  test('a missing ghz is reported with how to get it', async () => {
+    expect(findGhz(environment())).toBeNull();
+    expect(await usableGhz(environment())).toMatchObject({
+      problem: expect.stringContaining('go install github.com/bojand/ghz/cmd/ghz@v0.121.0') as string,
+    });
+  });
+
+  test('an old ghz is refused with its version', async () => {
+    fakeGhz('echo v0.95.0');
+    expect(await usableGhz(environment())).toMatchObject({ problem: expect.stringContaining('0.95.0') as string });
+  });
+
+  test('a release is taken by what it prints, a go install by the build information in the binary', async () => {
+    const path = fakeGhz('echo v0.121.0 >&2');
+    expect(await usableGhz(environment())).toEqual({ path });
+    fakeGhz('echo dev\nexit 0\n#mod\tgithub.com/bojand/ghz\tv0.121.0\th1:x');
+    expect(await usableGhz(environment())).toEqual({ path });
+    fakeGhz('echo dev');
+    expect(await usableGhz(environment())).toHaveProperty('problem');
+  });
+});
+
+describe('report', () => {
+  const section = {
+    name: 'one',
+    title: 'One thing',
+    method: 'Measured.',
+    tables: [{ columns: ['what', 'ms'], rows: [['a', 1.23456] as const, ['b', 1234.5] as const] }],
+    checks: [atMost('latency', 2, 1.5, 'ms'), atLeast('ratio', 0.35, 0.2, 'of it')],
+  };
+  const machine = { cpu: 'C', cores: 2, memoryGb: 4, system: 's', node: 'v1', date: '2026-01-01' };
+
+  test('numbers keep three digits and never an exponent', () => {
+    expect([0, 0.00123, 0.35, 1.23456, 12.345, 123.45, 12345.6, Number.NaN].map(formatNumber)).toEqual([
+      '0',
+      '0.0012',
+      '0.350',
+      '1.23',
+      '12.3',
+      '123',
+      '12346',
+      '-',
+    ]);
+  });
+
+  test('a missed figure is shown as missed, in text and in Markdown', () => {
+    const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [section] });
+    expect(markdown).toContain('| latency | at most 2.00 ms | 1.50 ms | met |');
+    expect(markdown).toContain('| ratio | at least 0.350 of it | 0.200 of it | MISSED |');
+    expect(markdown).toContain('C, 2 cores, 4 GB');
+    expect(renderText(section)).toMatch(/ratio\s+at least 0\.350 of it\s+0\.200 of it\s+MISSED/);
+  });
+});
+
+test.each([['--only', 'no-such'], ['--rounds', '0'], ['--seconds', 'x'], ['--bogus']])(
+  'bench %s %s is refused with one line and exit code 2',
+  async (...argv) => {
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    try {
+      expect(await runBench(argv)).toBe(2);
+      expect(write.mock.calls.map(([text]) => text)).toEqual([expect.stringMatching(/^bench: [^\n]+\n$/)]);
+    } finally {
+      write.mockRestore();
+    }
+  },
+);
