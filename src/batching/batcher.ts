@@ -1,0 +1,364 @@
+/**
+ * Admits submissions or refuses them at once, keeps them until the policy dispatches them, runs the batches and answers
+ * every submission exactly once. All decisions are `decide`'s; this file owns the promises, the timer and the books.
+ */
+import type { Clock } from '../clock.js';
+import type { LoadedProgram, Parameters, RunResult } from '../engine/engine.js';
+import { CoordinatorError } from '../errors.js';
+import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
+import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
+import { DrainRate } from './drain-rate.js';
+import type { Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
+import { checkJob, packBatch, unpackSlot } from './pack.js';
+import { PendingSubmission, type Ticket } from './pending.js';
+import { decide, type BatchingView, type BatchLimits, type PlannedBatch } from './policy.js';
+import { WaitingRoom } from './queue.js';
+
+/** Where programs come from. `key` is `specKey(spec)`. */
+export interface ProgramSource {
+  /** The program of exactly `wanted`, or a larger one that is ready; null where none is. */
+  ready(spec: ProgramSpec, key: string, wanted: Bucket, parameters: Parameters): LoadedProgram | null;
+  /** Resolves when `ready` would give one. */
+  prepare(spec: ProgramSpec, key: string, wanted: Bucket, parameters: Parameters): Promise<LoadedProgram>;
+}
+
+export interface BatcherLimits extends BatchLimits {
+  /** Most submissions that wait at a time; one with many jobs counts once. */
+  readonly maxQueue: number;
+}
+
+export interface BatcherOptions {
+  readonly store: ProgramSource;
+  readonly clock: Clock;
+  readonly metrics: Pick<
+    Metrics,
+    'stageDuration' | 'batchSize' | 'paddingRatio' | 'queueDepth' | 'shed' | 'batchDispatch'
+  >;
+  readonly limits: BatcherLimits;
+  /** As answers name them. */
+  readonly engineName: string;
+  readonly device: string;
+  /** `Engine.concurrency` */
+  readonly concurrency: number;
+}
+
+/** A batch that the engine has. */
+interface RunningBatch {
+  readonly program: LoadedProgram;
+  readonly tickets: readonly Ticket[];
+  /** Of the members that are not settled. */
+  earliestDeadlineMs: number;
+}
+
+export class Batcher implements JobRunner {
+  readonly #options: BatcherOptions;
+  readonly #room: WaitingRoom<Ticket>;
+  readonly #pending = new Set<PendingSubmission>();
+  readonly #running = new Set<RunningBatch>();
+  /** Names of programs without which some job cannot run. */
+  readonly #compiling = new Set<string>();
+  readonly #drainRate = new DrainRate();
+  #draining = false;
+  #whenEmpty: (() => void)[] = [];
+  #timer: { readonly dueMs: number; readonly cancel: () => void } | null = null;
+
+  constructor(options: BatcherOptions) {
+    this.#options = options;
+    this.#room = new WaitingRoom(options.limits.maxQueue);
+  }
+
+  /** Submissions that wait for a batch. */
+  get depth(): number {
+    return this.#room.depth;
+  }
+
+  /** Batches that the engine has and has not answered. */
+  get inFlight(): number {
+    return this.#running.size;
+  }
+
+  submit(submission: Submission): Promise<readonly JobResult[]> {
+    const nowMs = this.#options.clock.nowMs();
+    let pending: PendingSubmission;
+    try {
+      this.#admit(submission, nowMs);
+      pending = new PendingSubmission(submission, nowMs, (aborted) =>
+        this.#fail(aborted, new CoordinatorError('CANCELLED', 'the call was cancelled'), 'cancelled'),
+      );
+    } catch (thrown) {
+      return Promise.reject(CoordinatorError.from(thrown));
+    }
+    this.#pending.add(pending);
+    for (const ticket of pending.tickets) this.#room.add(ticket);
+    this.#pump();
+    return pending.promise;
+  }
+
+  /** Refuses what comes from now on and dispatches the rest without holding it back. Resolves when all is answered. */
+  drain(): Promise<void> {
+    this.#draining = true;
+    this.#pump();
+    return new Promise((resolve) => {
+      if (this.#pending.size === 0) resolve();
+      else this.#whenEmpty.push(resolve);
+    });
+  }
+
+  #admit({ jobs, deadlineMs, signal }: Submission, nowMs: number): void {
+    if (jobs.length === 0) throw new CoordinatorError('INTERNAL', 'a submission without jobs');
+    if (signal.aborted) this.#refuse('cancelled', 'CANCELLED', 'the call was cancelled');
+    if (this.#draining) this.#refuse('draining', 'DRAINING', 'the server is shutting down; call another replica');
+    if (deadlineMs <= nowMs) this.#refuse('deadline', 'DEADLINE_EXPIRED', 'the deadline had passed on arrival');
+    if (this.#room.isFull) {
+      const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
+      const message = `${this.#room.depth} requests are waiting, which is the limit; retry in ${retryAfterMs} ms`;
+      this.#refuse('queue_full', 'QUEUE_FULL', message, retryAfterMs);
+    }
+  }
+
+  #refuse(reason: ShedReason, code: CoordinatorError['code'], message: string, retryAfterMs?: number): never {
+    this.#options.metrics.shed.inc({ reason });
+    throw new CoordinatorError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+  }
+
+  /** Does what there is to do now and sets the timer for what comes next. Called after whatever may change the decision. */
+  #pump(): void {
+    const { clock, concurrency, limits, metrics } = this.#options;
+    for (;;) {
+      const nowMs = clock.nowMs();
+      const runningUntilMs = this.#expireRunning(nowMs);
+      const view: BatchingView<Ticket> = {
+        waiting: this.#room,
+        inFlight: this.#running.size,
+        concurrency,
+        draining: this.#draining,
+      };
+      const decision = decide(view, nowMs, limits);
+      if (decision.kind === 'wait') {
+        this.#wakeAt(Math.min(decision.untilMs, runningUntilMs));
+        break;
+      }
+      if (decision.kind === 'drop') for (const { party } of decision.expired) this.#expire(party);
+      else this.#dispatch(decision.batch, decision.reason);
+    }
+    metrics.queueDepth.set(this.#room.depth);
+  }
+
+  /** Rejects what ran past its deadline; the batch goes on for the others. Returns the next deadline of a running job. */
+  #expireRunning(nowMs: number): number {
+    let nextMs = Infinity;
+    for (const batch of this.#running) {
+      if (batch.earliestDeadlineMs <= nowMs) {
+        for (const { party, deadlineMs } of batch.tickets) if (deadlineMs <= nowMs) this.#expire(party);
+        batch.earliestDeadlineMs = earliestDeadline(batch.tickets);
+      }
+      nextMs = Math.min(nextMs, batch.earliestDeadlineMs);
+    }
+    return nextMs;
+  }
+
+  /** One timer. It may fire earlier than needed: that costs a look, where moving it at every change would cost more. */
+  #wakeAt(untilMs: number): void {
+    if (untilMs !== Infinity && this.#timer !== null && this.#timer.dueMs <= untilMs) return;
+    this.#timer?.cancel();
+    this.#timer = null;
+    if (untilMs === Infinity) return;
+    const cancel = this.#options.clock.after(Math.max(untilMs - this.#options.clock.nowMs(), 0), () => {
+      this.#timer = null;
+      this.#pump();
+    });
+    this.#timer = { dueMs: untilMs, cancel };
+  }
+
+  #dispatch(batch: PlannedBatch<Ticket>, reason: DispatchReason): void {
+    try {
+      const found = this.#programFor(batch);
+      if (found !== null) void this.#run({ ...found, earliestDeadlineMs: earliestDeadline(found.tickets) }, reason);
+    } catch (thrown) {
+      for (const { party } of batch.jobs) this.#fail(party, CoordinatorError.from(thrown));
+    }
+  }
+
+  /**
+   * A ready program and the jobs that it can run. The planned batch where there is one for it; while that is being
+   * compiled, as many of its jobs as the program of the first job's own bucket takes; null where that is not ready
+   * either, and the jobs of that bucket wait for it.
+   */
+  #programFor({ jobs, bucket }: PlannedBatch<Ticket>): Pick<RunningBatch, 'program' | 'tickets'> | null {
+    const { store } = this.#options;
+    const lead = jobs[0]!;
+    const { spec, key, parameters } = lead.job;
+    const planned = store.ready(spec, key, bucket, parameters);
+    if (planned !== null) return { program: planned, tickets: jobs };
+    const { agents, tasks } = lead;
+    const own = { batch: 1, agents, tasks };
+    const program = jobs.length === 1 ? null : store.ready(spec, key, own, parameters);
+    if (program === null) {
+      void this.#compile(lead, own);
+      return null;
+    }
+    const fitting = jobs.filter((job) => job.agents <= program.bucket.agents && job.tasks <= program.bucket.tasks);
+    return { program, tickets: fitting.slice(0, program.bucket.batch) };
+  }
+
+  /** Sets aside the jobs of this key and bucket until their program is ready; without it, they fail with its error. */
+  async #compile({ job, key, agents, tasks }: Ticket, bucket: Bucket): Promise<void> {
+    const name = `n${agents} m${tasks} ${key}`;
+    for (const other of this.#room.inOrder()) {
+      if (other.key === key && other.agents === agents && other.tasks === tasks) other.compiling = name;
+    }
+    if (this.#compiling.has(name)) return;
+    this.#compiling.add(name);
+    let failure: CoordinatorError | null = null;
+    try {
+      await this.#options.store.prepare(job.spec, key, bucket, job.parameters);
+    } catch (thrown) {
+      failure = CoordinatorError.from(thrown);
+    }
+    this.#compiling.delete(name);
+    for (const ticket of this.#room.inOrder()) {
+      if (ticket.compiling !== name) continue;
+      if (failure === null) ticket.compiling = null;
+      else this.#fail(ticket.party, failure);
+    }
+    this.#pump();
+  }
+
+  /** Never rejects. Up to the first wait it runs within `#pump`, so the batch is packed and counted as in flight at once. */
+  async #run(batch: RunningBatch, reason: DispatchReason): Promise<void> {
+    const { clock, metrics } = this.#options;
+    const { program } = batch;
+    for (const ticket of batch.tickets) {
+      this.#room.remove(ticket);
+      ticket.party.started = true;
+    }
+    const dispatchedMs = clock.nowMs();
+    const { members, inputs } = this.#pack(batch);
+    if (members.length === 0) return;
+    this.#running.add(batch);
+    metrics.batchDispatch.inc({ reason });
+    metrics.batchSize.observe(members.length);
+    metrics.paddingRatio.observe(paddingRatio(program.bucket, members));
+    const sentMs = clock.nowMs();
+    let result: RunResult;
+    try {
+      result = await program.run(inputs);
+    } catch (thrown) {
+      this.#running.delete(batch);
+      for (const { party } of members) this.#fail(party, CoordinatorError.from(thrown));
+      this.#pump();
+      return;
+    }
+    const answeredMs = clock.nowMs();
+    this.#running.delete(batch);
+    this.#drainRate.observe(members.length, dispatchedMs, answeredMs);
+    // The engine is given its next batch before this one's answers are made.
+    this.#pump();
+    this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
+  }
+
+  /** The batch's inputs and the jobs in its slots. A job whose inputs are not what the signature says fails alone. */
+  #pack({ program, tickets }: RunningBatch): { members: readonly Ticket[]; inputs: TensorData[] } {
+    const { signature, bucket } = program;
+    let members = tickets;
+    try {
+      return { members, inputs: packBatch(signature, bucket, jobsOf(members)) };
+    } catch {
+      members = tickets.filter(({ job, party }) => {
+        try {
+          checkJob(signature, bucket, job);
+          return true;
+        } catch (thrown) {
+          this.#fail(party, CoordinatorError.from(thrown));
+          return false;
+        }
+      });
+    }
+    try {
+      return { members, inputs: members.length === 0 ? [] : packBatch(signature, bucket, jobsOf(members)) };
+    } catch (thrown) {
+      for (const { party } of members) this.#fail(party, CoordinatorError.from(thrown));
+      return { members: [], inputs: [] };
+    }
+  }
+
+  #answer(
+    { program }: RunningBatch,
+    members: readonly Ticket[],
+    run: RunResult,
+    times: { readonly dispatchedMs: number; readonly sentMs: number; readonly answeredMs: number },
+  ): void {
+    const { clock, engineName, device } = this.#options;
+    const { signature, bucket, fingerprint } = program;
+    const { transferInMs, executeMs, transferOutMs } = run;
+    // What the run took beyond its own stages it spent staged behind another batch: that is waiting, too.
+    const stagedMs = Math.max(times.answeredMs - times.sentMs - transferInMs - executeMs - transferOutMs, 0);
+    for (const [slot, { party, job, index, enqueuedMs }] of members.entries()) {
+      if (party.settled) continue;
+      try {
+        const outputs = unpackSlot(signature, bucket, run.outputs, slot, job);
+        const timings: JobTimings = {
+          queueMs: times.dispatchedMs - enqueuedMs + stagedMs,
+          packMs: times.sentMs - times.dispatchedMs,
+          transferInMs,
+          executeMs,
+          transferOutMs: transferOutMs + clock.nowMs() - times.answeredMs,
+        };
+        this.#observeStages(timings);
+        const batchSize = members.length;
+        const result = { outputs, bucket, batchSize, engine: engineName, device, fingerprint, timings };
+        if (party.complete(index, result)) this.#forget(party);
+      } catch (thrown) {
+        this.#fail(party, CoordinatorError.from(thrown));
+      }
+    }
+  }
+
+  #observeStages({ queueMs, packMs, transferInMs, executeMs, transferOutMs }: JobTimings): void {
+    const { stageDuration } = this.#options.metrics;
+    stageDuration.observe({ stage: 'queue' }, queueMs / 1000);
+    stageDuration.observe({ stage: 'pack' }, packMs / 1000);
+    stageDuration.observe({ stage: 'transfer_in' }, transferInMs / 1000);
+    stageDuration.observe({ stage: 'execute' }, executeMs / 1000);
+    stageDuration.observe({ stage: 'transfer_out' }, transferOutMs / 1000);
+  }
+
+  #expire(pending: PendingSubmission): void {
+    const where = pending.started ? 'while the request was executed' : 'while the request waited for a batch';
+    this.#fail(pending, new CoordinatorError('DEADLINE_EXPIRED', `the deadline passed ${where}`), 'deadline');
+  }
+
+  /** Rejects a submission, unless it is settled, and takes what is left of it out of the queue. `shed`: counted where nothing of it ran. */
+  #fail(pending: PendingSubmission, error: CoordinatorError, shed?: ShedReason): void {
+    if (!pending.fail(error)) return;
+    for (const ticket of pending.tickets) this.#room.remove(ticket);
+    if (shed !== undefined && !pending.started) this.#options.metrics.shed.inc({ reason: shed });
+    this.#options.metrics.queueDepth.set(this.#room.depth);
+    this.#forget(pending);
+  }
+
+  #forget(pending: PendingSubmission): void {
+    this.#pending.delete(pending);
+    if (this.#pending.size > 0) return;
+    const whenEmpty = this.#whenEmpty;
+    this.#whenEmpty = [];
+    for (const resolve of whenEmpty) resolve();
+  }
+}
+
+function jobsOf(tickets: readonly Ticket[]): Job[] {
+  return tickets.map(({ job }) => job);
+}
+
+function earliestDeadline(tickets: readonly Ticket[]): number {
+  let earliestMs = Infinity;
+  for (const { party, deadlineMs } of tickets) if (!party.settled) earliestMs = Math.min(earliestMs, deadlineMs);
+  return earliestMs;
+}
+
+/** Share of the batch's cells (N x M) that no job covers, empty slots included. */
+function paddingRatio({ batch, agents, tasks }: Bucket, members: readonly Ticket[]): number {
+  let covered = 0;
+  for (const { job } of members) covered += job.agentCount * (tasks === 0 ? 1 : job.taskCount);
+  return 1 - covered / (batch * agents * Math.max(tasks, 1));
+}

@@ -1,0 +1,179 @@
+/** Programs that run on a virtual clock, and a store of them that compiles as slowly as a test wants. */
+import type { ProgramSource } from '../src/batching/batcher.js';
+import type { Job, JobTensor } from '../src/batching/job.js';
+import type { Clock } from '../src/clock.js';
+import type { LoadedProgram, RunResult } from '../src/engine/engine.js';
+import {
+  bucketName,
+  programSignature,
+  specKey,
+  type Bucket,
+  type ProgramSpec,
+  type TensorData,
+} from '../src/operators/signature.js';
+
+/** Given utilities, the plan out. `iterations` tells keys apart. The fake's plan is utility times temperature. */
+export function givenSpec(iterations = 10): ProgramSpec {
+  return {
+    parameters: '',
+    projection: null,
+    utility: { source: 'given' },
+    utilityOut: false,
+    soft: { form: 'log', iterations, bias: false, slack: false, plan: true, topK: 0, potentials: false },
+    consensus: null,
+  };
+}
+
+/** A job of N x M whose plan is `expectedPlan(job)`; `mark` makes it unlike others. */
+export function givenJob(agentCount: number, taskCount: number, mark = 1, spec = givenSpec()): Job {
+  const utility = new Float32Array(agentCount * taskCount);
+  for (let i = 0; i < utility.length; i++) utility[i] = mark + i / 1024;
+  const inputs = new Map<string, JobTensor>([
+    ['agent_mask', vector(new Float32Array(agentCount).fill(1))],
+    ['utility', { rows: agentCount, columns: taskCount, data: utility }],
+    ['task_mask', vector(new Float32Array(taskCount).fill(1))],
+    ['temperature', vector(Float32Array.of(2))],
+    ['row_mass', vector(new Float32Array(agentCount).fill(1))],
+    ['column_mass', vector(new Float32Array(taskCount).fill(1))],
+  ]);
+  return { spec, key: specKey(spec), parameters: new Map(), agentCount, taskCount, inputs };
+}
+
+export function expectedPlan(job: Job): Float32Array {
+  return Float32Array.from(job.inputs.get('utility')!.data, (value) => value * 2);
+}
+
+export interface FakeRun {
+  readonly key: string;
+  readonly bucket: Bucket;
+  readonly startedMs: number;
+}
+
+export interface FakeProgramsOptions {
+  readonly clock: Clock;
+  readonly concurrency?: number;
+  readonly runMs?: (bucket: Bucket, run: number) => number;
+  /** Null: the run succeeds. */
+  readonly failure?: (run: number) => unknown;
+  /** Whether a program is there from the start; default: all are. */
+  readonly isWarm?: (spec: ProgramSpec, bucket: Bucket) => boolean;
+  readonly compileMs?: (spec: ProgramSpec, bucket: Bucket) => number;
+  /** Null: the compilation succeeds. */
+  readonly compileFailure?: (spec: ProgramSpec, bucket: Bucket) => unknown;
+}
+
+/** Runs at most `concurrency` batches at a time, in order, as a real engine does. */
+export class FakePrograms implements ProgramSource {
+  readonly runs: FakeRun[] = [];
+  /** Programs whose compilation was started by `ready` or `prepare`. */
+  readonly compiled: string[] = [];
+  /** Batches that are executing now, staged ones not counted. */
+  executing = 0;
+  readonly #options: FakeProgramsOptions;
+  readonly #loaded = new Map<string, LoadedProgram[]>();
+  readonly #compiling = new Map<string, Promise<LoadedProgram>>();
+  readonly #staged: (() => void)[] = [];
+
+  constructor(options: FakeProgramsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether `ready` would give a program now; starts nothing. */
+  isReady(spec: ProgramSpec, wanted: Bucket): boolean {
+    return this.#find(spec, wanted) !== null;
+  }
+
+  ready(spec: ProgramSpec, _key: string, wanted: Bucket): LoadedProgram | null {
+    const found = this.#find(spec, wanted);
+    if (found === null) this.#compile(spec, wanted).catch(() => undefined);
+    return found;
+  }
+
+  prepare(spec: ProgramSpec, _key: string, wanted: Bucket): Promise<LoadedProgram> {
+    const found = this.#find(spec, wanted);
+    return found === null ? this.#compile(spec, wanted) : Promise.resolve(found);
+  }
+
+  #find(spec: ProgramSpec, wanted: Bucket): LoadedProgram | null {
+    if (this.#options.isWarm?.(spec, wanted) !== false) return this.#program(spec, wanted);
+    const { batch, agents, tasks } = wanted;
+    const serving = (this.#loaded.get(specKey(spec)) ?? []).filter(
+      ({ bucket }) => bucket.batch >= batch && bucket.agents >= agents && bucket.tasks >= tasks,
+    );
+    serving.sort((a, b) => cells(a.bucket) - cells(b.bucket));
+    return serving[0] ?? null;
+  }
+
+  #compile(spec: ProgramSpec, bucket: Bucket): Promise<LoadedProgram> {
+    const name = `${bucketName(bucket)} ${specKey(spec)}`;
+    let compiling = this.#compiling.get(name);
+    if (compiling === undefined) {
+      this.compiled.push(name);
+      compiling = new Promise((resolve, reject) => {
+        this.#options.clock.after(this.#options.compileMs?.(spec, bucket) ?? 0, () => {
+          this.#compiling.delete(name);
+          const failure = this.#options.compileFailure?.(spec, bucket) ?? null;
+          if (failure !== null) {
+            reject(failure);
+            return;
+          }
+          const program = this.#program(spec, bucket);
+          this.#loaded.set(specKey(spec), [...(this.#loaded.get(specKey(spec)) ?? []), program]);
+          resolve(program);
+        });
+      });
+      this.#compiling.set(name, compiling);
+    }
+    return compiling;
+  }
+
+  #program(spec: ProgramSpec, bucket: Bucket): LoadedProgram {
+    const signature = programSignature(spec);
+    return {
+      spec,
+      bucket,
+      signature,
+      fingerprint: bucketName(bucket),
+      residentBytes: 0,
+      run: (inputs) => this.#run(specKey(spec), bucket, inputs),
+    };
+  }
+
+  #run(key: string, bucket: Bucket, inputs: readonly TensorData[]): Promise<RunResult> {
+    const { clock, concurrency = 1, runMs = () => 1, failure = () => null } = this.#options;
+    const index = this.runs.length;
+    this.runs.push({ key, bucket, startedMs: clock.nowMs() });
+    return new Promise((resolve, reject) => {
+      const start = () => {
+        this.executing++;
+        const executeMs = runMs(bucket, index);
+        clock.after(executeMs, () => {
+          this.executing--;
+          this.#staged.shift()?.();
+          const thrown = failure(index);
+          if (thrown !== null) reject(thrown);
+          else resolve({ outputs: outputsOf(bucket, inputs), transferInMs: 0, executeMs, transferOutMs: 0 });
+        });
+      };
+      if (this.executing < concurrency) start();
+      else this.#staged.push(start);
+    });
+  }
+}
+
+/** plan = utility * temperature of the slot; both errors 0. */
+function outputsOf(bucket: Bucket, inputs: readonly TensorData[]): TensorData[] {
+  const [, utility, , temperature] = inputs;
+  const slot = bucket.agents * bucket.tasks;
+  const plan = new Float32Array(bucket.batch * slot);
+  for (let i = 0; i < plan.length; i++) plan[i] = utility![i]! * temperature![Math.floor(i / slot)]!;
+  return [plan, new Float32Array(bucket.batch), new Float32Array(bucket.batch)];
+}
+
+function cells({ batch, agents, tasks }: Bucket): number {
+  return batch * agents * Math.max(tasks, 1);
+}
+
+function vector(data: Float32Array): JobTensor {
+  return { rows: 1, columns: data.length, data };
+}

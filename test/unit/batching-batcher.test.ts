@@ -1,0 +1,375 @@
+import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { Batcher, type BatcherLimits } from '../../src/batching/batcher.js';
+import type { Job, JobResult, Submission } from '../../src/batching/job.js';
+import { CoordinatorError } from '../../src/errors.js';
+import { createMetrics } from '../../src/metrics.js';
+import type { Priority } from '../../src/problem.js';
+import { expectedPlan, FakePrograms, givenJob, givenSpec, type FakeProgramsOptions } from '../fake-programs.js';
+import { VirtualClock } from '../virtual-clock.js';
+
+interface Call {
+  readonly controller: AbortController;
+  outcome: readonly JobResult[] | CoordinatorError | null;
+  answers: number;
+}
+
+interface CallOptions {
+  readonly deadlineMs?: number;
+  readonly priority?: Priority;
+}
+
+function setUp(limits: Partial<BatcherLimits> = {}, programs: Omit<FakeProgramsOptions, 'clock'> = {}) {
+  const clock = new VirtualClock(1000);
+  const store = new FakePrograms({ clock, ...programs });
+  const metrics = createMetrics(new Registry());
+  const batcher = new Batcher({
+    store,
+    clock,
+    metrics,
+    limits: { maxBatch: 32, maxQueueDelayMs: 2, maxQueue: 256, maxPaddingWaste: 0.4, ...limits },
+    engineName: 'onnx',
+    device: 'cpu',
+    concurrency: programs.concurrency ?? 1,
+  });
+  const call = (jobs: Job | readonly Job[], { deadlineMs = Infinity, priority = 'NORMAL' }: CallOptions = {}): Call => {
+    const controller = new AbortController();
+    const made: Call = { controller, outcome: null, answers: 0 };
+    const list = Array.isArray(jobs) ? (jobs as readonly Job[]) : [jobs as Job];
+    const submission: Submission = { jobs: list, priority, deadlineMs, signal: controller.signal };
+    batcher.submit(submission).then(
+      (results) => {
+        made.outcome = results;
+        made.answers++;
+      },
+      (thrown: unknown) => {
+        made.outcome = thrown as CoordinatorError;
+        made.answers++;
+      },
+    );
+    return made;
+  };
+  const valueOf = async (name: 'shed' | 'batchDispatch' | 'queueDepth', label?: string): Promise<number> => {
+    const { values } = await metrics[name].get();
+    return values.find(({ labels }) => label === undefined || Object.values(labels).includes(label))?.value ?? 0;
+  };
+  return { clock, store, metrics, batcher, call, valueOf };
+}
+
+const codeOf = ({ outcome }: Call) => (outcome instanceof CoordinatorError ? outcome.code : null);
+const resultsOf = ({ outcome }: Call): readonly JobResult[] => {
+  if (outcome === null || outcome instanceof CoordinatorError) throw new Error(`no results: ${String(outcome)}`);
+  return outcome;
+};
+const planOf = (call: Call) => resultsOf(call)[0]!.outputs.get('plan');
+
+describe('a lone caller', () => {
+  it('is dispatched at once by an idle engine and gets its own answer with its bucket and timings', async () => {
+    const { clock, store, batcher, call } = setUp({}, { runMs: () => 5 });
+    const job = givenJob(20, 10);
+    const made = call(job);
+    expect(store.runs).toEqual([{ key: job.key, bucket: { batch: 1, agents: 32, tasks: 16 }, startedMs: 1000 }]);
+    expect(batcher.inFlight).toBe(1);
+    expect(batcher.depth).toBe(0);
+    await clock.advanceAsync(5);
+    expect(planOf(made)).toEqual(expectedPlan(job));
+    const [result] = resultsOf(made);
+    expect(result).toMatchObject({ batchSize: 1, engine: 'onnx', device: 'cpu', fingerprint: 'b1 n32 m16' });
+    expect(result!.timings).toEqual({ queueMs: 0, packMs: 0, transferInMs: 0, executeMs: 5, transferOutMs: 0 });
+    expect(batcher.inFlight).toBe(0);
+  });
+
+  it('leaves no timer and no abort listener behind', async () => {
+    const { clock, call } = setUp();
+    const made = call(givenJob(4, 4), { deadlineMs: 1100 });
+    await clock.advanceAsync(1);
+    expect(made.answers).toBe(1);
+    await clock.advanceAsync(200);
+    expect(clock.pendingTimers).toBe(0);
+    made.controller.abort();
+    await clock.advanceAsync(1);
+    expect(made.answers).toBe(1);
+  });
+});
+
+describe('while the engine is busy', () => {
+  it('callers share the next batch, each with its own answer, and staged time counts as queueing', async () => {
+    const { clock, store, call } = setUp({}, { runMs: () => 10 });
+    call(givenJob(16, 16));
+    const jobs = [givenJob(10, 12, 100), givenJob(16, 3, 200), givenJob(1, 16, 300)];
+    const calls = jobs.map((job) => call(job));
+    expect(store.runs).toHaveLength(1);
+    await clock.advanceAsync(2);
+    expect(store.runs[1]).toMatchObject({ bucket: { batch: 4, agents: 16, tasks: 16 }, startedMs: 1002 });
+    await clock.advanceAsync(18);
+    for (const [i, made] of calls.entries()) {
+      expect(planOf(made)).toEqual(expectedPlan(jobs[i]!));
+      expect(resultsOf(made)[0]!.timings).toMatchObject({ queueMs: 10, executeMs: 10 });
+      expect(resultsOf(made)[0]!.batchSize).toBe(3);
+    }
+  });
+
+  it('stages one batch and no more', async () => {
+    const { clock, store, batcher, call } = setUp({ maxQueueDelayMs: 0 }, { runMs: () => 10 });
+    for (let i = 0; i < 5; i++) call(givenJob(16, 16));
+    expect(store.runs).toHaveLength(2);
+    expect(batcher.depth).toBe(3);
+    await clock.advanceAsync(10);
+    expect(store.runs[2]).toMatchObject({ bucket: { batch: 4 }, startedMs: 1010 });
+  });
+
+  it('never mixes keys in a batch', async () => {
+    const { clock, store, call } = setUp({}, { runMs: () => 10 });
+    call(givenJob(16, 16));
+    const calls = [1, 2, 1, 2].map((iterations) => call(givenJob(16, 16, iterations, givenSpec(iterations))));
+    await clock.advanceAsync(40);
+    expect(store.runs.slice(1).map(({ bucket }) => bucket.batch)).toEqual([2, 2]);
+    expect(new Set(store.runs.map(({ key }) => key)).size).toBe(3);
+    expect(calls.every(({ answers }) => answers === 1)).toBe(true);
+  });
+});
+
+describe('refusals', () => {
+  it('refuses at once when the queue is full, with the time in which the queue drains', async () => {
+    const { clock, batcher, call, valueOf } = setUp({ maxQueue: 3, maxBatch: 1 }, { runMs: () => 10 });
+    call(givenJob(4, 4));
+    await clock.advanceAsync(10);
+    const accepted = [0, 1, 2, 3, 4].map(() => call(givenJob(4, 4)));
+    expect(batcher.depth).toBe(3);
+    const refused = call(givenJob(4, 4));
+    await clock.advanceAsync(0);
+    expect(codeOf(refused)).toBe('QUEUE_FULL');
+    expect((refused.outcome as CoordinatorError).retryAfterMs).toBe(30);
+    expect(await valueOf('shed', 'queue_full')).toBe(1);
+    await clock.advanceAsync(50);
+    expect(accepted.map(({ answers }) => answers)).toEqual([1, 1, 1, 1, 1]);
+    expect(accepted.map(codeOf)).toEqual([null, null, null, null, null]);
+  });
+
+  it('counts a submission with many jobs once', async () => {
+    const { clock, batcher, call } = setUp({ maxQueue: 2, maxBatch: 1 }, { runMs: () => 10 });
+    const many = () => Array.from({ length: 5 }, (_, mark) => givenJob(4, 4, mark));
+    const calls = [call(many()), call(many())];
+    expect(batcher.depth).toBe(2);
+    const refused = call(givenJob(4, 4));
+    await clock.advanceAsync(100);
+    expect(codeOf(refused)).toBe('QUEUE_FULL');
+    expect(calls.map((made) => resultsOf(made).length)).toEqual([5, 5]);
+  });
+
+  it('refuses what is late, cancelled or too large before it is queued', async () => {
+    const { clock, store, batcher, call, valueOf } = setUp();
+    const late = call(givenJob(4, 4), { deadlineMs: 1000 });
+    const large = call(givenJob(5121, 1));
+    const controller = new AbortController();
+    controller.abort();
+    const gone = batcher.submit({
+      jobs: [givenJob(4, 4)],
+      priority: 'HIGH',
+      deadlineMs: Infinity,
+      signal: controller.signal,
+    });
+    await expect(gone).rejects.toMatchObject({ code: 'CANCELLED' });
+    await clock.advanceAsync(0);
+    expect([late, large].map(codeOf)).toEqual(['DEADLINE_EXPIRED', 'SIZE_LIMIT']);
+    expect(store.runs).toHaveLength(0);
+    expect(await valueOf('shed', 'deadline')).toBe(1);
+    expect(await valueOf('shed', 'cancelled')).toBe(1);
+  });
+});
+
+describe('deadlines and cancellation', () => {
+  it('a deadline that passes in the queue is answered on time, not at the next dispatch', async () => {
+    const { clock, store, call, valueOf } = setUp({}, { runMs: () => 100 });
+    call(givenJob(4, 4));
+    call(givenJob(4, 4));
+    await clock.advanceAsync(2);
+    const late = call(givenJob(4, 4), { deadlineMs: 1010 });
+    await clock.advanceAsync(7.5);
+    expect(late.answers).toBe(0);
+    await clock.advanceAsync(0.5);
+    expect(codeOf(late)).toBe('DEADLINE_EXPIRED');
+    await clock.advanceAsync(300);
+    expect(store.runs).toHaveLength(2);
+    expect(await valueOf('shed', 'deadline')).toBe(1);
+  });
+
+  it('a deadline that passes during execution rejects its caller once and spares the others of the batch', async () => {
+    const { clock, call, valueOf } = setUp({}, { runMs: () => 10 });
+    call(givenJob(4, 4));
+    const patient = call(givenJob(4, 4, 7));
+    const hasty = call(givenJob(4, 4, 8), { deadlineMs: 1015 });
+    await clock.advanceAsync(15);
+    expect(codeOf(hasty)).toBe('DEADLINE_EXPIRED');
+    expect(patient.answers).toBe(0);
+    await clock.advanceAsync(10);
+    expect(planOf(patient)).toEqual(expectedPlan(givenJob(4, 4, 7)));
+    expect([hasty.answers, patient.answers]).toEqual([1, 1]);
+    expect(await valueOf('shed', 'deadline')).toBe(0);
+  });
+
+  it('a cancelled job never occupies a batch', async () => {
+    const { clock, store, batcher, call, valueOf } = setUp({}, { runMs: () => 10 });
+    call(givenJob(4, 4));
+    const gone = call(givenJob(4, 4));
+    gone.controller.abort();
+    expect(batcher.depth).toBe(0);
+    await clock.advanceAsync(30);
+    expect(codeOf(gone)).toBe('CANCELLED');
+    expect(store.runs).toHaveLength(1);
+    expect(await valueOf('shed', 'cancelled')).toBe(1);
+  });
+
+  it('a call cancelled during execution is answered CANCELLED at once', async () => {
+    const { clock, call } = setUp({}, { runMs: () => 10 });
+    const gone = call(givenJob(4, 4));
+    await clock.advanceAsync(5);
+    gone.controller.abort();
+    await clock.advanceAsync(0);
+    expect(codeOf(gone)).toBe('CANCELLED');
+    await clock.advanceAsync(10);
+    expect(gone.answers).toBe(1);
+  });
+});
+
+describe('failures', () => {
+  it('a failing batch answers every member with its error, and the next batch runs', async () => {
+    const lost = new CoordinatorError('ENGINE_FAILED', 'the worker was lost');
+    const { clock, call } = setUp({}, { runMs: () => 10, failure: (run) => (run === 1 ? lost : null) });
+    const first = call(givenJob(4, 4));
+    const members = [call(givenJob(4, 4)), call(givenJob(5, 5))];
+    await clock.advanceAsync(10);
+    const next = call(givenJob(4, 4));
+    await clock.advanceAsync(40);
+    expect(members.map(({ outcome }) => outcome)).toEqual([lost, lost]);
+    expect([codeOf(first), codeOf(next)]).toEqual([null, null]);
+  });
+
+  it('whatever else is thrown reaches callers as INTERNAL', async () => {
+    const { clock, call } = setUp({}, { failure: () => new TypeError('boom') });
+    const made = call(givenJob(4, 4));
+    await clock.advanceAsync(10);
+    expect(codeOf(made)).toBe('INTERNAL');
+    expect((made.outcome as CoordinatorError).message).not.toContain('boom');
+  });
+
+  it('a job with a missing input fails alone', async () => {
+    const { clock, store, call } = setUp({}, { runMs: () => 10 });
+    call(givenJob(4, 4));
+    const broken = givenJob(4, 4, 1);
+    const inputs = new Map(broken.inputs);
+    inputs.delete('utility');
+    const bad = call({ ...broken, inputs });
+    const good = call(givenJob(4, 4, 2));
+    await clock.advanceAsync(30);
+    expect(codeOf(bad)).toBe('INTERNAL');
+    expect((bad.outcome as CoordinatorError).message).toContain('utility');
+    expect(planOf(good)).toEqual(expectedPlan(givenJob(4, 4, 2)));
+    expect(store.runs).toHaveLength(2);
+  });
+
+  it('a submission fails as a whole with its first failure, and the rest of it leaves the queue', async () => {
+    const lost = new CoordinatorError('ENGINE_FAILED', 'the worker was lost');
+    const { clock, store, batcher, call } = setUp(
+      { maxBatch: 1, maxQueueDelayMs: 1000 },
+      { runMs: () => 10, failure: (run) => (run === 1 ? lost : null) },
+    );
+    const made = call([1, 2, 3, 4, 5].map((mark) => givenJob(4, 4, mark)));
+    await clock.advanceAsync(20);
+    expect(made.outcome).toBe(lost);
+    expect(batcher.depth).toBe(0);
+    await clock.advanceAsync(100);
+    expect(store.runs).toHaveLength(3);
+    expect(made.answers).toBe(1);
+  });
+});
+
+describe('programs that are not ready', () => {
+  const cold = (iterations: number) => ({
+    isWarm: (spec: { soft: { iterations: number } | null }) => spec.soft?.iterations !== iterations,
+    compileMs: () => 50,
+  });
+
+  it('jobs wait for theirs without blocking other keys', async () => {
+    const { clock, store, call } = setUp({}, cold(99));
+    const waiting = call(givenJob(4, 4, 1, givenSpec(99)));
+    const other = call(givenJob(4, 4, 2));
+    await clock.advanceAsync(1);
+    expect(planOf(other)).toEqual(expectedPlan(givenJob(4, 4, 2)));
+    expect(waiting.answers).toBe(0);
+    await clock.advanceAsync(49);
+    expect(store.runs).toHaveLength(2);
+    await clock.advanceAsync(1);
+    expect(planOf(waiting)).toEqual(expectedPlan(givenJob(4, 4, 1)));
+  });
+
+  it('while a larger batch is compiled, jobs run one by one in what is ready', async () => {
+    const { clock, store, call } = setUp({}, { ...cold(99), compileMs: (_spec, bucket) => 50 * bucket.batch });
+    const calls = [1, 2, 3].map((mark) => call(givenJob(4, 4, mark, givenSpec(99))));
+    await clock.advanceAsync(53);
+    expect(calls.map(({ answers }) => answers)).toEqual([1, 1, 1]);
+    expect(store.runs.map(({ bucket }) => bucket.batch)).toEqual([1, 1, 1]);
+  });
+
+  it('a program that cannot be compiled fails the jobs that need it and no others', async () => {
+    const refused = new CoordinatorError('COMPILE_FAILED', 'unsupported');
+    const { clock, call } = setUp({}, { ...cold(99), compileFailure: () => refused });
+    const bad = [call(givenJob(4, 4, 1, givenSpec(99))), call(givenJob(5, 5, 1, givenSpec(99)))];
+    const good = call(givenJob(4, 4, 2));
+    await clock.advanceAsync(60);
+    expect(bad.map(codeOf)).toEqual(['COMPILE_FAILED', 'COMPILE_FAILED']);
+    expect(codeOf(good)).toBeNull();
+  });
+
+  it('a deadline is kept while a program is compiled', async () => {
+    const { clock, batcher, call } = setUp({}, cold(99));
+    const made = call(givenJob(4, 4, 1, givenSpec(99)), { deadlineMs: 1020 });
+    await clock.advanceAsync(20);
+    expect(codeOf(made)).toBe('DEADLINE_EXPIRED');
+    expect(batcher.depth).toBe(0);
+  });
+});
+
+describe('draining', () => {
+  it('answers what was accepted without holding it back, refuses the rest, and then resolves', async () => {
+    const { clock, store, batcher, call, valueOf } = setUp({ maxQueueDelayMs: 1000 }, { runMs: () => 10 });
+    const accepted = [call(givenJob(4, 4)), call(givenJob(4, 4)), call(givenJob(4, 4))];
+    let drained = false;
+    const done = batcher.drain().then(() => {
+      drained = true;
+    });
+    const refused = call(givenJob(4, 4));
+    expect(store.runs).toHaveLength(2);
+    await clock.advanceAsync(19);
+    expect(drained).toBe(false);
+    await clock.advanceAsync(1);
+    await done;
+    expect(accepted.map(codeOf)).toEqual([null, null, null]);
+    expect(accepted.map(({ answers }) => answers)).toEqual([1, 1, 1]);
+    expect(codeOf(refused)).toBe('DRAINING');
+    expect(await valueOf('batchDispatch', 'drain')).toBe(1);
+    await expect(batcher.drain()).resolves.toBeUndefined();
+  });
+});
+
+describe('metrics', () => {
+  it('tell depth, batch sizes, padding, reasons and stages', async () => {
+    const { clock, metrics, call, valueOf } = setUp({ maxBatch: 2 }, { runMs: () => 10 });
+    call(givenJob(16, 16));
+    call(givenJob(8, 16));
+    call(givenJob(8, 16));
+    call(givenJob(8, 16));
+    expect(await valueOf('queueDepth')).toBe(1);
+    await clock.advanceAsync(60);
+    expect(await valueOf('queueDepth')).toBe(0);
+    expect([await valueOf('batchDispatch', 'idle'), await valueOf('batchDispatch', 'full')]).toEqual([1, 1]);
+    expect(await valueOf('batchDispatch', 'delay')).toBe(1);
+    const sums = async (name: 'batchSize' | 'paddingRatio' | 'stageDuration') =>
+      (await metrics[name].get()).values.filter(({ metricName }) => metricName?.endsWith('_sum') === true);
+    expect((await sums('batchSize'))[0]?.value).toBe(4);
+    expect((await sums('paddingRatio'))[0]?.value).toBeCloseTo(0 + 0.5 + 0.5);
+    const stages = new Map((await sums('stageDuration')).map(({ labels, value }) => [labels.stage, value]));
+    expect(stages.get('execute')).toBeCloseTo(0.04);
+    expect([...stages.keys()]).toEqual(['queue', 'pack', 'transfer_in', 'execute', 'transfer_out']);
+  });
+});
