@@ -8,6 +8,7 @@ import type { AssignmentForm } from '../src/problem.js';
 import { runGhz, usableGhz } from './bench/ghz.js';
 import { coordinatePath, type RequestShape, rawCall, rawClient, sampleRequest } from './bench/messages.js';
 import { endChildrenOnSignals, startService } from './bench/server-process.js';
+import { UsageError, wholeNumber } from './usage.js';
 
 const profileFolder = join(packageRoot, 'deploy/ghz');
 const profileNames = readdirSync(profileFolder)
@@ -29,8 +30,6 @@ Loads the server with ghz and prints rate, latency and errors of each profile.
 
 Exit codes: 0 every call answered; 1 calls failed or the server did; 2 wrong use; 3 ghz is missing or too old.
 `;
-
-class UsageError extends Error {}
 
 /** What a profile's request looks like stands in its ghz tags, so that reports carry it. */
 interface Profile {
@@ -60,9 +59,18 @@ function profileRequest(file: string, seed: number): { title: string; request: B
   return { title: name, request };
 }
 
-function readArguments(argv: readonly string[]) {
+/** What parseArgs throws is wrong use. This is no command of `tensor-consensus`, so its own help is named. */
+function parse<T>(read: () => T): T {
   try {
-    const { values } = parseArgs({
+    return read();
+  } catch (error) {
+    throw new UsageError(`${error instanceof Error ? error.message : String(error)} (see npm run load -- --help)`);
+  }
+}
+
+function readArguments(argv: readonly string[]) {
+  const { values } = parse(() =>
+    parseArgs({
       args: [...argv],
       options: {
         profile: { type: 'string', default: 'top-k,hard-exact,plan' },
@@ -73,31 +81,28 @@ function readArguments(argv: readonly string[]) {
         'write-request': { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    const profiles = values.profile.split(',');
-    const unknown = profiles.find((name) => !profileNames.includes(name));
-    if (unknown !== undefined) throw new Error(`--profile: expected ${profileNames.join(', ')}, received ${unknown}`);
-    const seed = wholeNumber('--seed', values.seed);
-    const bound: string[] = [];
-    if (values.total !== undefined && values.duration !== undefined) throw new Error('give --total or --duration');
-    if (values.total !== undefined) {
-      bound.push('--duration', '0', '--total', String(wholeNumber('--total', values.total)));
-    }
-    if (values.duration !== undefined) {
-      if (!/^\d+(ms|s|m)$/.test(values.duration)) {
-        throw new Error(`--duration: expected a time such as 5s, received ${values.duration}`);
-      }
-      bound.push('--duration', values.duration, '--duration-stop', 'wait');
-    }
-    return { profiles, seed, bound, address: values.address, writeTo: values['write-request'], help: values.help };
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    }),
+  );
+  const profiles = values.profile.split(',');
+  const unknown = profiles.find((name) => !profileNames.includes(name));
+  if (unknown !== undefined) {
+    throw new UsageError(`--profile: expected ${profileNames.join(', ')}, received '${unknown}'`);
   }
-}
-
-function wholeNumber(flag: string, text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new Error(`${flag}: expected a whole number, received ${text}`);
-  return Number(text);
+  const { total, duration } = values;
+  if (total !== undefined && duration !== undefined)
+    throw new UsageError('expected --total or --duration, received both');
+  const bound: string[] = [];
+  if (total !== undefined) {
+    bound.push('--duration', '0', '--total', String(wholeNumber('--total', total, 1, 100_000_000)));
+  }
+  if (duration !== undefined) {
+    if (!/^\d+(ms|s|m)$/.test(duration)) {
+      throw new UsageError(`--duration: expected a time such as 5s, received '${duration}'`);
+    }
+    bound.push('--duration', duration, '--duration-stop', 'wait');
+  }
+  const seed = wholeNumber('--seed', values.seed, 0, 2 ** 30);
+  return { profiles, seed, bound, address: values.address, writeTo: values['write-request'], help: values.help };
 }
 
 async function load(argv: readonly string[]): Promise<number> {
@@ -119,7 +124,7 @@ async function load(argv: readonly string[]): Promise<number> {
 
   endChildrenOnSignals();
   const folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-load-'));
-  const server = options.address === undefined ? await startService(['--log-level', 'warn']) : null;
+  const server = options.address === undefined ? await startService() : null;
   const address = options.address ?? server!.grpcAddress;
   let failed = 0;
   try {

@@ -12,6 +12,7 @@ import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
 import { soak } from './soak.js';
 import { throughput } from './throughput.js';
+import { UsageError, wholeNumber } from '../usage.js';
 
 const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
@@ -36,8 +37,6 @@ Measures this service on this machine, ratios side by side in one run; about thr
 Progress goes to standard error. Exit codes: 0 measured; 1 something failed; 2 wrong use.
 `;
 
-class UsageError extends Error {}
-
 interface Options {
   readonly only: readonly string[];
   readonly rounds: number;
@@ -49,8 +48,8 @@ interface Options {
 }
 
 function readArguments(argv: readonly string[]): Options {
-  try {
-    const { values } = parseArgs({
+  const { values } = UsageError.from('bench', () =>
+    parseArgs({
       args: [...argv],
       options: {
         only: { type: 'string', default: [...sections.keys()].join(',') },
@@ -61,32 +60,22 @@ function readArguments(argv: readonly string[]): Options {
         write: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    const only = values.only.split(',');
-    const unknown = only.find((name) => !sections.has(name));
-    if (unknown !== undefined) {
-      throw new Error(`--only: expected ${[...sections.keys()].join(', ')}, received ${unknown}`);
-    }
-    return {
-      only,
-      rounds: countUpTo(100, '--rounds', values.rounds),
-      seconds: countUpTo(60, '--seconds', values.seconds),
-      builtIn: values['built-in'],
-      json: values.json,
-      write: values.write,
-      help: values.help,
-    };
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    }),
+  );
+  const only = values.only.split(',');
+  const unknown = only.find((name) => !sections.has(name));
+  if (unknown !== undefined) {
+    throw new UsageError(`--only: expected ${[...sections.keys()].join(', ')}, received '${unknown}'`);
   }
-}
-
-function countUpTo(most: number, flag: string, text: string): number {
-  const count = /^\d{1,3}$/.test(text) ? Number(text) : 0;
-  if (count < 1 || count > most) {
-    throw new Error(`${flag}: expected a whole number from 1 to ${most}, received ${text}`);
-  }
-  return count;
+  return {
+    only,
+    rounds: wholeNumber('--rounds', values.rounds, 1, 100),
+    seconds: wholeNumber('--seconds', values.seconds, 1, 60),
+    builtIn: values['built-in'],
+    json: values.json,
+    write: values.write,
+    help: values.help,
+  };
 }
 
 /** Runs the benchmark with the arguments after `bench`; the result is the exit code. Nothing is thrown. */
