@@ -60,7 +60,7 @@ export function decodeTensor(
     case 'INT32':
       return { shape, data: aligned(Int32Array, message.data, count) };
     case 'UINT8':
-      return { shape, data: message.data };
+      return { shape, data: aligned(Uint8Array, message.data, count) };
     case 'FLOAT32':
     case 'FLOAT64':
     case 'FLOAT16':
