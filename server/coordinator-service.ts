@@ -38,6 +38,9 @@ type Reply = sendUnaryData<Buffer>;
 /** Ids are for finding a call in the log; longer ones are cut. */
 const maxLoggedIdLength = 128;
 
+/** A caller's deadline passes there by the time that its call travels, and by the clocks' rounding, earlier than here. */
+const deadlineToleranceMs = 20;
+
 export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImplementation {
   const { clock } = options;
   const core = (): Core => {
@@ -120,10 +123,10 @@ function timeLeftMs(call: Call): number {
   return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
 }
 
-/** A caller whose deadline passed is cut off by grpc-js as if it had gone away: that is told apart here. */
+/** A caller whose deadline passed cancels its call, or grpc-js does, as if it had gone away: that is told apart here. */
 function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCall, clock: Clock): CoordinatorError {
   const error = CoordinatorError.from(thrown);
-  if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs) {
+  if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs - deadlineToleranceMs) {
     return new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the answer was ready', {
       cause: error,
     });

@@ -1,8 +1,8 @@
 /**
- * The grpc-js server: limits, keepalive, binding, and the two things that grpc-js has no option for. This is the only
- * file that looks inside grpc-js (`http2Servers`, present in the pinned 1.14.7; tests show that it is effective).
+ * The grpc-js server: limits, keepalive, binding, closing, and what grpc-js has no option for. This is the only file
+ * that looks inside grpc-js (`http2Servers`, present in the pinned 1.14.7; tests show that it is effective).
  */
-import type { Http2Server, IncomingHttpHeaders } from 'node:http2';
+import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
@@ -23,42 +23,63 @@ const longestTimeout = '2147483S';
 const longestTimeoutMs = 2_147_483_000;
 const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
-export function createGrpcServer(config: Config): Server {
-  const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
-  const age = config.maxConnectionAgeMs;
-  return new Server({
-    'grpc.max_receive_message_length': maxMessageBytes,
-    'grpc.max_send_message_length': maxMessageBytes,
-    'grpc.max_concurrent_streams': config.maxConcurrentStreams,
-    'grpc.keepalive_time_ms': keepaliveTimeMs,
-    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
-    'grpc.enable_channelz': 0,
-    ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
-  });
-}
+export class GrpcServer {
+  /** To register services with, before `bind`. */
+  readonly server: Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
 
-/** Starts serving; resolves with the address in numbers. Rejects where it cannot be listened on. */
-export async function bindGrpcServer(server: Server, address: ListenAddress): Promise<string> {
-  const text = formatAddress(address);
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(text, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(new Error(`cannot listen on ${text} (gRPC): ${error.message}`));
+  constructor(config: Pick<Config, 'maxMessageMb' | 'maxConcurrentStreams' | 'maxConnectionAgeMs'>) {
+    const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
+    const age = config.maxConnectionAgeMs;
+    this.server = new Server({
+      'grpc.max_receive_message_length': maxMessageBytes,
+      'grpc.max_send_message_length': maxMessageBytes,
+      'grpc.max_concurrent_streams': config.maxConcurrentStreams,
+      'grpc.keepalive_time_ms': keepaliveTimeMs,
+      'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
+      'grpc.enable_channelz': 0,
+      ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
     });
-  });
-  const http2Servers = [...(server as unknown as { http2Servers: Map<Http2Server, unknown> }).http2Servers.keys()];
-  for (const http2Server of http2Servers) {
-    widenWindows(http2Server);
-    // Before grpc-js's own listener, which reads the header.
-    http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers));
   }
-  const bound = http2Servers[0]?.address() as AddressInfo | null | undefined;
-  return formatAddress({ host: bound?.address ?? address.host, port });
-}
 
-function widenWindows(http2Server: Http2Server): void {
-  http2Server.updateSettings({ initialWindowSize: streamWindowBytes });
-  http2Server.on('session', (session) => session.setLocalWindowSize(connectionWindowBytes));
+  /** Starts serving; resolves with the address in numbers. Rejects where it cannot be listened on. */
+  async bind(address: ListenAddress): Promise<string> {
+    const text = formatAddress(address);
+    const port = await new Promise<number>((resolve, reject) => {
+      this.server.bindAsync(text, ServerCredentials.createInsecure(), (error, bound) => {
+        if (error === null) resolve(bound);
+        else reject(new Error(`cannot listen on ${text} (gRPC): ${error.message}`));
+      });
+    });
+    const { http2Servers } = this.server as unknown as { http2Servers: Map<Http2Server, unknown> };
+    for (const http2Server of http2Servers.keys()) {
+      http2Server.updateSettings({ initialWindowSize: streamWindowBytes });
+      http2Server.on('session', (session) => this.#accept(session));
+      // Before grpc-js's own listener, which reads the header.
+      http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers));
+    }
+    const [first] = http2Servers.keys();
+    const bound = first?.address() as AddressInfo | null | undefined;
+    return formatAddress({ host: bound?.address ?? address.host, port });
+  }
+
+  /** Takes no more connections and resolves when all streams of the present ones have ended. */
+  end(): Promise<void> {
+    return new Promise((resolve) => this.server.tryShutdown(() => resolve()));
+  }
+
+  /** Closes every connection at once; open calls fail as UNAVAILABLE or CANCELLED. */
+  cutOff(): void {
+    this.server.forceShutdown();
+    // Without channelz grpc-js forgets which connections it has, and its forceShutdown leaves them open.
+    for (const session of this.#sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
+  }
+
+  #accept(session: ServerHttp2Session): void {
+    session.setLocalWindowSize(connectionWindowBytes);
+    this.#sessions.add(session);
+    session.once('close', () => this.#sessions.delete(session));
+  }
 }
 
 /** Shortens a `grpc-timeout` that grpc-js cannot hold to the longest that it can, about 25 days. */

@@ -1,4 +1,5 @@
 /** The `serve` command: settings, signals and exit codes around one server. The only place that decides that the process ends. */
+import { setLogger } from '@grpc/grpc-js';
 import { ConfigError, loadConfig, type Config } from '../src/config.js';
 import { createLog, type Logger } from './log.js';
 import { startServer, type RunningServer, type StartOptions } from './start.js';
@@ -36,6 +37,7 @@ export async function serve(
   }
   const log = options.log ?? createLog(config);
   for (const warning of warnings) log.warn(warning);
+  quietGrpc(log);
   const stop = stopSignal(log);
   const stopWatching = watchForDefects(log);
   try {
@@ -81,6 +83,12 @@ function stopSignal(log: Logger): { readonly received: Promise<void>; cancel(): 
     received,
     cancel: () => void process.off('SIGTERM', onSignal).off('SIGINT', onSignal),
   };
+}
+
+/** grpc-js writes to standard error what its callbacks also report. */
+function quietGrpc(log: Logger): void {
+  const debug = (...message: unknown[]): void => log.debug({ from: 'grpc-js' }, message.join(' '));
+  setLogger({ error: debug, info: debug, debug });
 }
 
 function watchForDefects(log: Logger): () => void {

@@ -1,7 +1,7 @@
 /** The end of a server's life: leave, drain, close; and the signals that start it. */
-import type { Server } from '@grpc/grpc-js';
 import type { Clock } from '../src/clock.js';
 import type { Config } from '../src/config.js';
+import type { GrpcServer } from './grpc-server.js';
 import type { Health } from './health.js';
 import type { Logger } from './log.js';
 import type { OpenStreams } from './open-streams.js';
@@ -10,7 +10,7 @@ import type { ServingState } from './serving-state.js';
 export interface DrainOptions {
   readonly config: Pick<Config, 'drainDelayMs' | 'drainTimeoutMs'>;
   readonly clock: Clock;
-  readonly grpc: Server;
+  readonly grpc: GrpcServer;
   readonly health: Health;
   readonly state: ServingState;
   readonly streams: OpenStreams;
@@ -40,16 +40,12 @@ export async function drain(options: DrainOptions): Promise<DrainResult> {
   const timeout = timer(clock, config.drainTimeoutMs);
   const answered = await Promise.race([state.whenIdle().then(() => true), timeout.over]);
   streams.endAll();
-  const closed = answered && (await Promise.race([tryShutdown(grpc), timeout.over]));
+  const closed = answered && (await Promise.race([grpc.end().then(() => true), timeout.over]));
   timeout.cancel();
   const lostCalls = state.openCalls;
-  grpc.forceShutdown();
+  grpc.cutOff();
   if (!closed) log.error({ lostCalls }, 'the drain timeout passed: connections were cut off');
   return { lostCalls, forced: !closed };
-}
-
-function tryShutdown(grpc: Server): Promise<boolean> {
-  return new Promise((resolve) => grpc.tryShutdown(() => resolve(true)));
 }
 
 function delay(clock: Clock, delayMs: number): Promise<void> {

@@ -10,7 +10,7 @@ import type { Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
 import { rawCoordinatorService, reflectedPackage } from './definitions.js';
-import { bindGrpcServer, createGrpcServer } from './grpc-server.js';
+import { GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
 import { createLog, type Logger } from './log.js';
@@ -66,8 +66,8 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const streams = new OpenStreams();
   let core: RunnableCore | null = null;
 
-  const grpc = createGrpcServer(config);
-  grpc.addService(
+  const grpc = new GrpcServer(config);
+  grpc.server.addService(
     rawCoordinatorService,
     coordinatorHandlers({
       core: () => core,
@@ -78,14 +78,14 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       maxMessageBytes: config.maxMessageMb * 1024 * 1024,
     }),
   );
-  const registrar = streams.registrar(grpc);
+  const registrar = streams.registrar(grpc.server);
   health.addTo(registrar);
   addReflection(registrar);
-  const grpcAddress = await bindGrpcServer(grpc, config.grpcAddress);
+  const grpcAddress = await grpc.bind(config.grpcAddress);
   const isReady = (): boolean => state.phase === 'serving';
   const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log }).catch(
     (error: unknown) => {
-      grpc.forceShutdown();
+      grpc.cutOff();
       throw error;
     },
   );

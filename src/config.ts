@@ -48,15 +48,6 @@ function whole(min: number, max: number, unit = ''): Kind<number> {
   };
 }
 
-/** Whole number, or `auto`, which is null. */
-function wholeOrAuto(min: number, max: number): Kind<number | null> {
-  const numbers = whole(min, max);
-  return {
-    expected: `auto or ${numbers.expected}`,
-    parse: (text) => (text === 'auto' ? null : numbers.parse(text)),
-  };
-}
-
 function oneOf<const T extends string>(...allowed: readonly T[]): Kind<T> {
   return {
     expected: `one of ${allowed.join(', ')}`,
@@ -139,10 +130,10 @@ const settings = {
     'works everywhere',
   ),
   engineThreads: setting(
-    wholeOrAuto(1, 256),
-    'auto',
+    whole(1, 256),
+    '1',
     'Threads that one program of ONNX Runtime runs on.',
-    'the cores but one, at least 1, so that the event loop keeps a core',
+    'a hundred agents are too few to split, and the event loop wants a core; raise it for thousands of agents',
   ),
   engineMemoryMb: setting(
     whole(16, 1_048_576, 'MiB'),

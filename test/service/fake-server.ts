@@ -15,7 +15,7 @@ export interface FakeServer {
 
 /** Ports are free ones. `warm` false: the warm-up ends when the test says so. */
 export async function startFakeServer(flags: readonly string[] = [], { warm = true } = {}): Promise<FakeServer> {
-  const { config } = loadConfig(['--grpc-address=127.0.0.1:0', '--admin-address=127.0.0.1:0', ...flags], {});
+  const { config } = loadConfig(flags, { TC_GRPC_ADDRESS: '127.0.0.1:0', TC_ADMIN_ADDRESS: '127.0.0.1:0' });
   const logLines: LogLine[] = [];
   const stream = new Writable({
     write(chunk: Buffer, _encoding, done) {

@@ -35,7 +35,7 @@ test('nothing given: the documented defaults', () => {
     defaultPolicy: 'distance',
     maxBatch: 32,
     maxMessageMb: 64,
-    engineThreads: null,
+    engineThreads: 1,
     onnxProviders: ['cpu'],
     logLevel: 'info',
     logFormat: 'auto',
