@@ -80,6 +80,11 @@ export class ProgramStore {
     return family.map(({ bucket }) => bucket).sort((a, b) => volume(a) - volume(b));
   }
 
+  /** Buckets of a spec that are ready, in the order in which they were loaded. `key` is `specKey(spec)`. */
+  loadedBuckets(key: string): Bucket[] {
+    return (this.#families.get(key) ?? []).map(({ bucket }) => bucket);
+  }
+
   /**
    * The program for a batch, now: the exact one, else the cheapest larger one of the same spec while the exact one is
    * loaded in the background. Null where none is ready; its load has then begun, and `prepare` waits for it.
