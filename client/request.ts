@@ -55,6 +55,9 @@ export interface CoordinateRequest {
   readonly seed?: number | bigint | undefined;
   readonly priority?: Priority | undefined;
   readonly forbidFallback?: boolean | undefined;
+  /** Of no use outside streams. */
+  readonly supersede?: boolean | undefined;
+  /** Tensors travel as numbers instead of bytes: slow, and no difference to the answer here. */
   readonly outputValues?: boolean | undefined;
 }
 

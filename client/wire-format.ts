@@ -46,6 +46,7 @@ export function encodeRequest(request: CoordinateRequest, requestId: string): Co
     seed: request.seed?.toString(),
     priority: request.priority,
     forbidFallback: request.forbidFallback,
+    supersede: request.supersede,
     outputValues: request.outputValues,
   };
 }

@@ -103,6 +103,10 @@ export class World {
     return robot.state !== 'absent' && robot.state !== 'gone';
   }
 
+  wasEverPresent(robot: Robot): boolean {
+    return robot.joinsAt <= this.now;
+  }
+
   /** Whether orders mean anything to the robot: it is there, has charge and is not busy charging. */
   takesOrders(robot: Robot): boolean {
     return robot.state === 'idle' || robot.state === 'travelling' || robot.state === 'working';

@@ -1,0 +1,140 @@
+/** The end of a run: the figures, and whether it all worked. */
+import type { Outcome } from './baseline.js';
+import type { Commander } from './commander.js';
+import { outcomeOf } from './baseline.js';
+import { percentile, type Tally } from './tally.js';
+import { stepS, type World } from './world.js';
+
+/** Sites that appeared earlier than this before the end should have been served. */
+export const serviceTimeS = 75;
+const dueShare = 0.9;
+const largestGap = 0.01;
+const foundShare = 0.9;
+const falseAlarmShare = 0.01;
+/** Fewer served sites say nothing about travel. */
+const leastSitesForTravel = 20;
+
+export interface Check {
+  readonly name: string;
+  readonly passed: boolean;
+  /** What was measured against what. */
+  readonly detail: string;
+}
+
+export interface Run {
+  readonly world: World;
+  readonly baseline: World;
+  readonly commander: Commander;
+  readonly tally: Tally;
+  /** Exit code of the server that the demo started; null where it used one that was running. */
+  readonly serverExit: number | null;
+}
+
+/** What a run has to show for itself. Checks that the run gave no occasion for are left out. */
+export function checksOf({ world, baseline, tally, serverExit }: Run): Check[] {
+  const ours = outcomeOf(world);
+  const greedy = outcomeOf(baseline);
+  const due = world.sites.filter((site) => site.appearsAt + serviceTimeS / stepS <= world.now);
+  const dueServed = due.filter((site) => site.servedAt !== null).length;
+  const faults = tally.faults(world);
+  const checks: Check[] = [
+    {
+      name: 'every call answered',
+      passed: tally.failures.length === 0 && tally.ticks === world.now,
+      detail: `${tally.ticks} of ${world.now}${tally.failures[0] === undefined ? '' : `; first failure: ${tally.failures[0]}`}`,
+    },
+    {
+      name: 'certified gap',
+      passed: tally.ticks > 0 && tally.worstGap <= largestGap,
+      detail: `worst ${percent(tally.worstGap, 4)}, at most ${percent(largestGap, 0)}`,
+    },
+    {
+      name: 'faulty robots found',
+      passed:
+        faults.visible - faults.missed >= foundShare * faults.visible &&
+        faults.falseAlarms <= Math.max(1, falseAlarmShare * world.robots.length),
+      detail: `${faults.visible - faults.missed} of ${faults.visible} visible, ${faults.falseAlarms} false alarms`,
+    },
+  ];
+  if (due.length > 0) {
+    checks.push({
+      name: 'sites served in time',
+      passed: dueServed >= dueShare * due.length || ours.sitesServed >= greedy.sitesServed,
+      detail: `${dueServed} of ${due.length} due; at least ${percent(dueShare, 0)}, or as many as greedy in all (${ours.sitesServed} : ${greedy.sitesServed})`,
+    });
+  }
+  if (ours.sitesServed >= leastSitesForTravel) {
+    checks.push({
+      name: 'travel no longer than greedy',
+      passed: ours.travelPerSiteM <= greedy.travelPerSiteM,
+      detail: `${ours.travelPerSiteM.toFixed(0)} m : ${greedy.travelPerSiteM.toFixed(0)} m per site`,
+    });
+  }
+  if (faults.visible > 0) {
+    checks.push({
+      name: 'beacon better than the plain mean',
+      passed: tally.beaconErrorM < tally.meanErrorM,
+      detail: `${tally.beaconErrorM.toFixed(1)} m : ${tally.meanErrorM.toFixed(1)} m`,
+    });
+  }
+  if (serverExit !== null) {
+    checks.push({ name: 'server stopped cleanly', passed: serverExit === 0, detail: `exit code ${serverExit}` });
+  }
+  return checks;
+}
+
+/** The figures as aligned lines, without the checks. */
+export function summaryLines({ world, baseline, commander, tally }: Run): string[] {
+  const ours = outcomeOf(world);
+  const greedy = outcomeOf(baseline);
+  const faults = tally.faults(world);
+  const saved = 1 - ours.travelPerSiteM / greedy.travelPerSiteM;
+  const ms = (quantile: number): string => `${percentile(tally.latenciesMs, quantile).toFixed(1)} ms`;
+  const appeared = world.sites.filter((site) => site.appearsAt <= world.now).length;
+  return rows([
+    ['', 'this run', 'greedy'],
+    [`sites served, of ${appeared}`, String(ours.sitesServed), String(greedy.sitesServed)],
+    ['travel per site', metres(ours), `${metres(greedy)}   ${relation(saved)}`],
+    ['wait until served, mean', `${ours.meanWaitS.toFixed(0)} s`, `${greedy.meanWaitS.toFixed(0)} s`],
+    [],
+    ['certified gap, worst', percent(tally.worstGap, 4), `solver ${tally.solver || 'none'}`],
+    [
+      'churn per tick',
+      percent(tally.churn, 2),
+      `${commander.mindChanges} times a robot left a site that still needed it`,
+    ],
+    [
+      'beacon error, mean',
+      `${tally.beaconErrorM.toFixed(1)} m`,
+      `plain mean of all reports ${tally.meanErrorM.toFixed(1)} m`,
+    ],
+    [
+      'faulty robots found',
+      `${faults.found}`,
+      `missed ${faults.missed}, false alarms ${faults.falseAlarms}; found ${faults.meanDelayTicks.toFixed(1)} ticks after the first visible error`,
+    ],
+    [
+      'call latency',
+      `p50 ${ms(0.5)}`,
+      `p95 ${ms(0.95)}, p99 ${ms(0.99)}, ${tally.latenciesMs.length} calls, ${tally.lateTicks} ticks late`,
+    ],
+    ['engine', tally.engine],
+  ]);
+}
+
+function metres({ travelPerSiteM }: Outcome): string {
+  return `${travelPerSiteM.toFixed(0)} m`;
+}
+
+function relation(saved: number): string {
+  if (!Number.isFinite(saved)) return '';
+  return saved >= 0 ? `(${percent(saved, 0)} less here)` : `(${percent(-saved, 0)} more here)`;
+}
+
+export function percent(share: number, digits: number): string {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+function rows(cells: readonly (readonly string[])[]): string[] {
+  return cells.map(([name = '', value = '', note = '']) => `  ${name.padEnd(26)}${value.padEnd(14)}${note}`.trimEnd());
+}
