@@ -74,15 +74,10 @@ export class ProgramStore {
     return this.#residentBytes;
   }
 
-  /** Buckets of the spec whose programs are loaded now, smallest first. */
+  /** Buckets of the spec whose programs are loaded now, smallest first. `key` is `specKey(spec)`. */
   loadedBuckets(key: string): Bucket[] {
     const family = this.#families.get(key) ?? [];
     return family.map(({ bucket }) => bucket).sort((a, b) => volume(a) - volume(b));
-  }
-
-  /** Buckets of a spec that are ready, in the order in which they were loaded. `key` is `specKey(spec)`. */
-  loadedBuckets(key: string): Bucket[] {
-    return (this.#families.get(key) ?? []).map(({ bucket }) => bucket);
   }
 
   /**
