@@ -1,0 +1,227 @@
+/**
+ * Differentiable assignment: Sinkhorn scaling of exp(U / tau), the paper's eq. (2) and Algorithm 2, with masks,
+ * marginals and slack, in two forms that give the same plan:
+ *
+ * - scaling: K = exp(l) once, then two products of a vector with K an iteration. For ranges of l that float32 bears.
+ * - log: the potentials f, g are kept as logarithms. exp(l + f + g) is renewed every `stepsPerRenewal` iterations and the
+ *   iterations between are scaling steps on it, whose factors start at 1 (absorption; Schmitzer 2019).
+ *   Why that is safe: after an update of the columns, row sums are at least a_i min(b) / sum(a) and at most sum(b), and
+ *   likewise for columns, so an iteration changes a pair's factor by at most about N M (e^17 at 5120 x 5120); what
+ *   underflows below e^-87 when K is renewed cannot matter within four. Only the first pass over the columns needs a maximum.
+ *
+ * Vectors are rows: over agents [B,1,N], over tasks [B,1,M], scalars [B,1,1]. A product with a matrix is then always
+ * (row vector)(matrix), the fast one on every engine; K' is kept beside K for it.
+ *
+ * Dead rows and columns (mass 0, or no allowed pair) need no masks inside the loop: the guard keeps denominators
+ * positive, a zero mass gives the factor 0, and a factor that grew for want of entries only ever multiplies exact zeros.
+ *
+ * Slack extends the problem by one column (idle agents) and one row (unserved tasks): vectors `idle` [B,1,N] and
+ * `unserved` [B,1,M], the scalar `corner`, and one mass and one factor each.
+ */
+import { numpy as np } from '@jax-js/jax';
+import { forbiddenUtility } from './signature.js';
+
+/** Iterations on one exp(l + f + g) in the log form. See above; slack allows masses of very different size, so it renews more often. */
+export const stepsPerRenewal = { plain: 4, slack: 2 } as const;
+
+/** Least denominator of an update. */
+const guard = 1e-30;
+
+const smallest = -3.4e38;
+const largestInverse = 1e30;
+
+/** What the exponents are made from. */
+export interface UtilityProblem {
+  /** U [B,N,M], raw. */
+  readonly utility: np.Array;
+  /** [B,N,M] or null. */
+  readonly bias: np.Array | null;
+  readonly taskMask: np.Array;
+  /** [B,1] */
+  readonly temperature: np.Array;
+  /** [B,1,1] */
+  readonly spread: np.Array;
+  /** [B,1] or null: no slack. */
+  readonly idle: np.Array | null;
+  readonly unserved: np.Array | null;
+}
+
+/**
+ * l_ij = (U_ij + bias_ij - top_i) / unit with unit = spread tau and top_i the largest of row i, so that l <= 0 without rounding first.
+ * Masked columns and forbidden pairs are -Infinity, exactly 0 once exponentiated. With `maskColumns` false masked columns
+ * stay as they are; the scaling form may do that where they are known to be in range.
+ *
+ * -> l [B,N,M], top [B,1,N], unit [B,1,1], and with slack: l of the slack column [B,1,N], of the slack row [B,1,M], of the corner [B,1,1].
+ */
+export function exponents(problem: UtilityProblem, maskColumns: boolean): np.Array[] {
+  const { utility, bias, taskMask, temperature, idle, unserved } = problem;
+  const [batch, agents, tasks] = utility.shape as [number, number, number];
+  const column = np.where(np.greater(taskMask, 0), 0, -Infinity).reshape([batch, 1, tasks]);
+  let values = bias === null ? utility : utility.add(bias);
+  if (maskColumns) values = values.add(column.ref);
+  const unit = temperature.reshape([batch, 1, 1]).mul(problem.spread);
+  const inverse = np.minimum(np.reciprocal(unit.ref), largestInverse);
+  let top = np.maximum(np.max(values.ref, -1), smallest).reshape([batch, agents, 1]);
+  if (idle === null || unserved === null) {
+    const l = values.sub(top.ref).mul(inverse);
+    return [l, top.reshape([batch, 1, agents]), unit];
+  }
+  const slack = (value: np.Array) =>
+    np.where(np.greater(value.ref, forbiddenUtility), value, -Infinity).reshape([batch, 1, 1]);
+  const idleValue = slack(idle);
+  top = np.maximum(top, idleValue.ref);
+  const l = values.sub(top.ref).mul(inverse.ref);
+  const rowTop = top.reshape([batch, 1, agents]);
+  const idleColumn = idleValue.sub(rowTop.ref).mul(inverse.ref);
+  const unservedValue = slack(unserved);
+  const slackTop = np.maximum(unservedValue.ref, 0);
+  const unservedRow = unservedValue.sub(slackTop.ref).mul(inverse.ref).add(column);
+  const corner = slackTop.neg().mul(inverse);
+  return [l, rowTop, unit, idleColumn, unservedRow, corner];
+}
+
+/** K and what surrounds it; `slack` null where the problem is not extended. */
+export interface Kernel {
+  readonly k: np.Array;
+  readonly rowMass: np.Array;
+  readonly columnMass: np.Array;
+  readonly slack: {
+    readonly idle: np.Array;
+    readonly unserved: np.Array;
+    readonly corner: np.Array;
+  } | null;
+}
+
+/** Factors of the columns, `slack` that of the slack column. */
+export interface Factors {
+  readonly vector: np.Array;
+  readonly slack: np.Array | null;
+}
+
+export interface StepResult {
+  readonly rows: Factors;
+  readonly columns: Factors;
+  /** Column sums of diag(u) K, slack included, before they were divided out. */
+  readonly columnSums: np.Array;
+}
+
+function ratio(mass: np.Array, sum: np.Array): np.Array {
+  return mass.div(np.maximum(sum, guard));
+}
+
+/** Row sums of K diag(v), slack included: [B,1,N]. `columns` null: all factors 1. */
+export function rowSums(kernel: Kernel, columns: Factors | null): np.Array {
+  const { k, slack } = kernel;
+  if (columns === null) {
+    const sums = np.sum(k.ref, -1).reshape(kernel.rowMass.shape);
+    return slack === null ? sums : sums.add(slack.idle.ref);
+  }
+  const sums = np.matmul(columns.vector.ref, np.matrixTranspose(k.ref));
+  return slack === null ? sums : sums.add(columns.slack!.ref.mul(slack.idle.ref));
+}
+
+/** u = a / (K v), v = b / (K' u): one iteration, rows first. Reads `kernel` and `columns` by reference. */
+export function scalingStep(kernel: Kernel, columns: Factors | null): StepResult {
+  const { k, rowMass, columnMass, slack } = kernel;
+  const u = ratio(rowMass.ref, rowSums(kernel, columns));
+  const sums = np.matmul(u.ref, k.ref);
+  if (slack === null) {
+    const v = ratio(columnMass.ref, sums.ref);
+    return { rows: { vector: u, slack: null }, columns: { vector: v, slack: null }, columnSums: sums };
+  }
+  const total = (array: np.Array) => np.sum(array, -1, { keepdims: true });
+  const slackRowSum =
+    columns === null
+      ? total(slack.unserved.ref).add(slack.corner.ref)
+      : total(slack.unserved.ref.mul(columns.vector.ref)).add(slack.corner.ref.mul(columns.slack!.ref));
+  const u0 = ratio(total(columnMass.ref), slackRowSum);
+  const columnSums = sums.add(slack.unserved.ref.mul(u0.ref));
+  const slackColumnSum = total(slack.idle.ref.mul(u.ref)).add(slack.corner.ref.mul(u0.ref));
+  const v0 = ratio(total(rowMass.ref), slackColumnSum);
+  const v = ratio(columnMass.ref, columnSums.ref);
+  return { rows: { vector: u, slack: u0 }, columns: { vector: v, slack: v0 }, columnSums };
+}
+
+/** The log form's potentials: f [B,1,N], g [B,1,M], with slack f0, g0 [B,1,1]. -Infinity where the mass is 0. */
+export interface Potentials {
+  readonly f: np.Array;
+  readonly g: np.Array;
+  readonly slack: { readonly f0: np.Array; readonly g0: np.Array } | null;
+}
+
+export interface LogProblem {
+  readonly l: np.Array;
+  readonly rowMass: np.Array;
+  readonly columnMass: np.Array;
+  readonly slack: { readonly idle: np.Array; readonly unserved: np.Array; readonly corner: np.Array } | null;
+}
+
+/**
+ * The first iteration of the log form, from g = 0: f = log a - log sum_j exp(l_ij), g = log b - log sum_i exp(l_ij + f_i).
+ * The rows' maximum is 0 by construction; the columns' is taken out here.
+ */
+export function firstLogStep(problem: LogProblem): Potentials {
+  const { l, rowMass, columnMass, slack } = problem;
+  const [batch, agents, tasks] = l.shape as [number, number, number];
+  const total = (array: np.Array) => np.sum(array, -1, { keepdims: true });
+  let rows = np.sum(np.exp(l.ref), -1).reshape([batch, 1, agents]);
+  if (slack !== null) rows = rows.add(np.exp(slack.idle.ref));
+  const f = np.log(ratio(rowMass.ref, rows));
+  const z = l.ref.add(f.ref.reshape([batch, agents, 1]));
+  let top = np.max(z.ref, 1, { keepdims: true });
+  if (slack === null) {
+    top = finiteOrZero(top);
+    const sums = np.sum(np.exp(z.sub(top.ref)), 1).reshape([batch, 1, tasks]);
+    return { f, g: np.log(ratio(columnMass.ref, sums)).sub(top), slack: null };
+  }
+  const f0 = np.log(ratio(total(columnMass.ref), total(np.exp(slack.unserved.ref)).add(np.exp(slack.corner.ref))));
+  const unserved = slack.unserved.ref.add(f0.ref);
+  top = finiteOrZero(np.maximum(top, unserved.ref));
+  const sums = np
+    .sum(np.exp(z.sub(top.ref)), 1)
+    .reshape([batch, 1, tasks])
+    .add(np.exp(unserved.sub(top.ref)));
+  const g = np.log(ratio(columnMass.ref, sums)).sub(top);
+  const idle = slack.idle.ref.add(f.ref);
+  const corner = slack.corner.ref.add(f0.ref);
+  const idleTop = finiteOrZero(np.maximum(np.max(idle.ref, -1, { keepdims: true }), corner.ref));
+  const idleSum = total(np.exp(idle.sub(idleTop.ref))).add(np.exp(corner.sub(idleTop.ref)));
+  const g0 = np.log(ratio(total(rowMass.ref), idleSum)).sub(idleTop);
+  return { f, g, slack: { f0, g0 } };
+}
+
+function finiteOrZero(top: np.Array): np.Array {
+  return np.where(np.greater(top.ref, smallest), top, 0);
+}
+
+/** K = exp(l + f + g) and its slack parts: the plan that the potentials stand for. */
+export function renewedKernel(problem: LogProblem, potentials: Potentials): Kernel {
+  const { l, rowMass, columnMass, slack } = problem;
+  const [batch, agents] = l.shape as [number, number];
+  const k = np.exp(l.ref.add(potentials.f.ref.reshape([batch, agents, 1])).add(potentials.g.ref));
+  if (slack === null || potentials.slack === null) return { k, rowMass, columnMass, slack: null };
+  const { f0, g0 } = potentials.slack;
+  return {
+    k,
+    rowMass,
+    columnMass,
+    slack: {
+      idle: np.exp(slack.idle.ref.add(potentials.f.ref).add(g0.ref)),
+      unserved: np.exp(slack.unserved.ref.add(potentials.g.ref).add(f0.ref)),
+      corner: np.exp(slack.corner.ref.add(f0.ref).add(g0.ref)),
+    },
+  };
+}
+
+/** f + log u, g + log v. */
+export function absorbed(potentials: Potentials, rows: Factors, columns: Factors): Potentials {
+  const { f, g, slack } = potentials;
+  return {
+    f: f.add(np.log(rows.vector)),
+    g: g.add(np.log(columns.vector)),
+    slack:
+      slack === null || rows.slack === null || columns.slack === null
+        ? null
+        : { f0: slack.f0.add(np.log(rows.slack)), g0: slack.g0.add(np.log(columns.slack)) },
+  };
+}

@@ -1,0 +1,310 @@
+/** The whole program of a Coordinate call for one bucket: which operators run, in which order, on which values. */
+import { numpy as np } from '@jax-js/jax';
+import { type Program, ProgramBuilder } from '../compiler/program.js';
+import {
+  absorbed,
+  exponents,
+  type Factors,
+  firstLogStep,
+  type Kernel,
+  type LogProblem,
+  type Potentials,
+  renewedKernel,
+  rowSums,
+  scalingStep,
+  type StepResult,
+  stepsPerRenewal,
+} from './assignment.js';
+import { activeMean, consensusResult, consensusStep, kernelLine, medoid } from './consensus.js';
+import type { MedianMethod } from './median.js';
+import { project } from './projection.js';
+import { type Bucket, medoidCandidates, type ProgramSpec, programSignature, type SoftSpec } from './signature.js';
+import { bilinearUtility, distanceUtility, spread, squaredDistanceColumns, taskColumns } from './utility.js';
+
+export interface PipelineOptions {
+  readonly median?: MedianMethod;
+}
+
+/** Coordinates that a distance adds up in one straight piece; wider states loop over pieces of `distancePiece`. */
+const straightDistanceWidth = 64;
+const distancePiece = 16;
+
+/** Elements of the differences that the medoid start holds at once: 1 MiB of float32. */
+const medoidElements = 2 ** 18;
+
+/** Traces the program that `programSignature(spec)` describes, in this bucket. Throws for specs that contradict themselves. */
+export function buildProgram(spec: ProgramSpec, bucket: Bucket, options: PipelineOptions = {}): Program {
+  const builder = new ProgramBuilder(programSignature(spec), bucket);
+  if (spec.projection !== null) {
+    const inputs = ['agents', 'projection_weight', 'projection_bias', 'resource_max', 'budget', 'agent_mask'];
+    builder.traced(inputs, ['resources'], (states, weight, bias, limit, budget, mask) => [
+      project(states!, weight!, bias!, limit!, budget!, mask!),
+    ]);
+  }
+  if (spec.utility !== null) buildUtility(builder, spec);
+  if (spec.soft !== null) buildSoft(builder, spec, spec.soft);
+  if (spec.consensus !== null) buildConsensus(builder, spec, bucket, options.median ?? 'sort');
+  return builder.build();
+}
+
+/** Writes `U` [B,N,M] (and `utility_out`). */
+function buildUtility(builder: ProgramBuilder, spec: ProgramSpec): void {
+  const { utility } = spec;
+  if (utility === null) return;
+  if (utility.source === 'given') {
+    builder.traced(['utility'], ['U'], (given) => [given!]);
+  } else if (utility.source === 'bilinear') {
+    builder.traced(['agents', 'tasks', 'bilinear'], ['U'], (agents, tasks, weight) => [
+      bilinearUtility(agents!, tasks!, weight!),
+    ]);
+  } else {
+    buildDistance(builder, utility.width);
+  }
+  if (spec.utilityOut) builder.traced(['U'], ['utility_out'], (u) => [u!]);
+}
+
+function buildDistance(builder: ProgramBuilder, width: number): void {
+  // With a projection the agents are wider than the tasks; only the first coordinates count.
+  builder.traced(['agents'], ['located'], (agents) => [agents!.slice([], [], [0, width])]);
+  builder.traced(['tasks'], ['columns'], (tasks) => [taskColumns(tasks!)]);
+  if (width <= straightDistanceWidth) {
+    builder.traced(['located', 'columns'], ['U'], (agents, columns) => [
+      distanceUtility(squaredDistanceColumns(agents!, columns!, width)),
+    ]);
+    return;
+  }
+  // Each turn adds the first piece and rotates the states, so the body reads at fixed places.
+  builder.traced(['located', 'columns'], ['sum.0'], (agents, columns) => [
+    squaredDistanceColumns(agents!, columns!, distancePiece),
+  ]);
+  const rotate = (array: np.Array, axis: 1 | 2): np.Array => {
+    const cut = (from: number, to: number) =>
+      axis === 1 ? array.ref.slice([], [from, to], []) : array.ref.slice([], [], [from, to]);
+    return np.concatenate([cut(distancePiece, width), cut(0, distancePiece)], axis);
+  };
+  builder.loop(
+    width / distancePiece - 1,
+    ['sum.0', 'located', 'columns'],
+    [],
+    ['sum', 'located.end', 'columns.end'],
+    (sum, agents, columns) => {
+      const [a, c] = [rotate(agents!, 2), rotate(columns!, 1)];
+      return [sum!.add(squaredDistanceColumns(a.ref, c.ref, distancePiece)), a, c];
+    },
+  );
+  builder.traced(['sum'], ['U'], (sum) => [distanceUtility(sum!)]);
+}
+
+/** Slack parts of exponents and kernels, as value names. */
+const slackNames = ['l.idle', 'l.unserved', 'l.corner'] as const;
+
+function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): void {
+  const source = spec.utility?.source;
+  if (source === undefined) throw new Error('a soft assignment needs a utility');
+  const forbids = soft.bias || source === 'given';
+
+  const optional = [...(soft.bias ? ['bias'] : []), ...(soft.slack ? ['idle', 'unserved'] : [])];
+  if (source === 'distance') {
+    const inputs = ['U', ...(soft.bias ? ['bias'] : []), 'agent_mask', 'spread_rows', 'task_mask'];
+    builder.traced(inputs, ['spread'], (u, ...rest) => {
+      const bias = soft.bias ? rest.shift()! : null;
+      const [agentMask, spreadRows, taskMask] = rest as [np.Array, np.Array, np.Array];
+      const [batch, agents, tasks] = u!.shape as [number, number, number];
+      const rows = agentMask.mul(spreadRows).reshape([batch, 1, agents]);
+      return [spread(bias === null ? u! : u!.add(bias), rows, taskMask.reshape([batch, tasks, 1]), forbids)];
+    });
+  } else {
+    builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature!.shape[0]!, 1, 1])]);
+  }
+
+  // Bilinear utilities of masked (zero) tasks are 0, inside the range that the scaling form was chosen for.
+  const maskColumns = !(soft.form === 'scaling' && source === 'bilinear');
+  const exponentNames = ['l', 'top', 'unit', ...(soft.slack ? slackNames : [])];
+  builder.traced(['U', 'task_mask', 'temperature', 'spread', ...optional], exponentNames, (u, mask, t, s, ...rest) => {
+    const bias = soft.bias ? rest.shift()! : null;
+    const [idle, unserved] = soft.slack ? (rest as [np.Array, np.Array]) : [null, null];
+    return exponents({ utility: u!, bias, taskMask: mask!, temperature: t!, spread: s!, idle, unserved }, maskColumns);
+  });
+  builder.traced(['row_mass', 'column_mass'], ['a', 'b'], (a, b) => [asRow(a!), asRow(b!)]);
+  if (soft.form === 'scaling') buildScaling(builder, soft);
+  else buildLog(builder, soft);
+  if (soft.topK > 0) builder.topK(soft.plan ? 'plan' : 'plan.inner', soft.topK, 'top_k_mass', 'top_k_tasks');
+}
+
+function asRow(array: np.Array): np.Array {
+  const [batch, length] = array.shape as [number, number];
+  return array.reshape([batch, 1, length]);
+}
+
+function buildScaling(builder: ProgramBuilder, soft: SoftSpec): void {
+  const kernelInputs = ['K', 'a', 'b', ...(soft.slack ? ['K.idle', 'K.unserved', 'K.corner'] : [])];
+  builder.traced(
+    ['l', ...(soft.slack ? slackNames : [])],
+    kernelInputs.filter((name) => name.startsWith('K')),
+    (...l) => l.map((exponent) => np.exp(exponent)),
+  );
+  const start = ['v.0', ...(soft.slack ? ['v0.0'] : [])];
+  builder.traced(['task_mask', ...(soft.slack ? ['K.corner'] : [])], start, (mask, corner) => [
+    asRow(mask!),
+    ...(corner === undefined ? [] : [np.onesLike(corner)]),
+  ]);
+  const before = ['v.n', ...(soft.slack ? ['v0.n'] : [])];
+  const factors = (arrays: np.Array[]): Factors => ({ vector: arrays[0]!, slack: arrays[1] ?? null });
+  const count = start.length;
+  builder.loop(soft.iterations - 1, start, kernelInputs, before, (...arrays) => {
+    const { columns } = scalingStep(kernelOf(arrays.slice(count)), factors(arrays));
+    return [columns.vector, ...(columns.slack === null ? [] : [columns.slack])];
+  });
+  builder.traced([...before, ...kernelInputs, 'top', 'unit'], resultNames(soft), (...arrays) => {
+    const [unit, top] = [arrays.pop()!, arrays.pop()!];
+    const kernel = kernelOf(arrays.slice(count));
+    const step = scalingStep(kernel, factors(arrays.slice(0, count)));
+    const potentials = soft.potentials
+      ? { f: np.log(step.rows.vector.ref), g: np.log(step.columns.vector.ref), slack: null }
+      : null;
+    return softResult(soft, kernel, step, potentials, top, unit);
+  });
+}
+
+function kernelOf(arrays: readonly np.Array[]): Kernel {
+  const [k, rowMass, columnMass, idle, unserved, corner] = arrays as [np.Array, np.Array, np.Array, ...np.Array[]];
+  const slack = idle === undefined ? null : { idle, unserved: unserved!, corner: corner! };
+  return { k, rowMass, columnMass, slack };
+}
+
+function buildLog(builder: ProgramBuilder, soft: SoftSpec): void {
+  const problemNames = ['l', 'a', 'b', ...(soft.slack ? slackNames : [])];
+  const potentialNames = (suffix: string) =>
+    ['f', 'g', ...(soft.slack ? ['f0', 'g0'] : [])].map((n) => `${n}.${suffix}`);
+  const problemOf = (arrays: readonly np.Array[]): LogProblem => {
+    const [l, rowMass, columnMass, idle, unserved, corner] = arrays as [np.Array, np.Array, np.Array, ...np.Array[]];
+    return {
+      l,
+      rowMass,
+      columnMass,
+      slack: idle === undefined ? null : { idle, unserved: unserved!, corner: corner! },
+    };
+  };
+  const potentialsOf = (arrays: readonly np.Array[]): Potentials => {
+    const [f, g, f0, g0] = arrays as [np.Array, np.Array, ...np.Array[]];
+    return { f, g, slack: soft.slack ? { f0: f0!, g0: g0! } : null };
+  };
+  const listed = ({ f, g, slack }: Potentials): np.Array[] => [f, g, ...(slack === null ? [] : [slack.f0, slack.g0])];
+  const count = soft.slack ? 4 : 2;
+
+  builder.traced(problemNames, potentialNames('1'), (...arrays) => listed(firstLogStep(problemOf(arrays))));
+  // The first iteration is done; the last block also gives the results, so it has at least one step if any is left.
+  const left = soft.iterations - 1;
+  const steps = soft.slack ? stepsPerRenewal.slack : stepsPerRenewal.plain;
+  const blocks = Math.max(0, Math.ceil(left / steps) - 1);
+  const last = left - blocks * steps;
+  builder.loop(blocks, potentialNames('1'), problemNames, potentialNames('n'), (...arrays) => {
+    const potentials = potentialsOf(arrays.slice(0, count));
+    const step = repeatedStep(renewedKernel(problemOf(arrays.slice(count)), potentials), steps);
+    return listed(absorbed(potentials, step.rows, step.columns));
+  });
+  builder.traced([...potentialNames('n'), ...problemNames, 'top', 'unit'], resultNames(soft), (...arrays) => {
+    const [unit, top] = [arrays.pop()!, arrays.pop()!];
+    const potentials = potentialsOf(arrays.slice(0, count));
+    const kernel = renewedKernel(problemOf(arrays.slice(count)), potentials);
+    if (last === 0) return softResult(soft, kernel, null, potentials, top, unit);
+    const step = repeatedStep(kernel, last);
+    const end = soft.potentials ? absorbed(potentials, copy(step.rows), copy(step.columns)) : null;
+    return softResult(soft, kernel, step, end, top, unit);
+  });
+}
+
+function copy({ vector, slack }: Factors): Factors {
+  return { vector: vector.ref, slack: slack === null ? null : slack.ref };
+}
+
+/** `count` >= 1 scaling steps from factors of 1. */
+function repeatedStep(kernel: Kernel, count: number): StepResult {
+  let step = scalingStep(kernel, null);
+  for (let i = 1; i < count; i += 1) step = scalingStep(kernel, step.columns);
+  return step;
+}
+
+function resultNames(soft: SoftSpec): string[] {
+  return [
+    ...(soft.plan ? ['plan'] : soft.topK > 0 ? ['plan.inner'] : []),
+    ...(soft.slack ? ['idle_mass'] : []),
+    'row_error',
+    'column_error',
+    ...(soft.potentials ? ['row_potential', 'column_potential'] : []),
+  ];
+}
+
+/**
+ * The plan diag(u) K diag(v) with its marginal errors, in the order of `resultNames`. `step` null: u and v are 1.
+ * Potentials leave the program in raw units: f counts from top, so its own is tau spread f - top.
+ */
+function softResult(
+  soft: SoftSpec,
+  kernel: Kernel,
+  step: StepResult | null,
+  potentials: Potentials | null,
+  top: np.Array,
+  unit: np.Array,
+): np.Array[] {
+  const { k, rowMass, columnMass, slack } = kernel;
+  const [batch, agents, tasks] = k.shape as [number, number, number];
+  const columns = step?.columns ?? null;
+  const rows = step?.rows ?? null;
+  const largest = (array: np.Array) => np.max(np.maximum(array.ref, array.neg()), -1);
+
+  let rowTotal = rowSums(kernel, columns);
+  if (rows !== null) rowTotal = rows.vector.ref.mul(rowTotal);
+  let columnTotal: np.Array;
+  if (step === null) {
+    columnTotal = np.sum(k.ref, 1).reshape([batch, 1, tasks]);
+    if (slack !== null) columnTotal = columnTotal.add(slack.unserved.ref);
+  } else {
+    columnTotal = step.columns.vector.ref.mul(step.columnSums);
+  }
+  const results: np.Array[] = [];
+  if (soft.plan || soft.topK > 0) {
+    results.push(rows === null ? k : k.mul(rows.vector.ref.reshape([batch, agents, 1])).mul(columns!.vector.ref));
+  }
+  if (slack !== null) {
+    const idle = rows === null ? slack.idle : rows.vector.ref.mul(slack.idle).mul(columns!.slack!.ref);
+    results.push(idle.reshape([batch, agents]));
+  }
+  results.push(largest(rowTotal.ref.sub(rowMass)), largest(columnTotal.ref.sub(columnMass)));
+  if (potentials !== null && soft.potentials) {
+    const rowAlive = np.greater(rowTotal, 0);
+    const columnAlive = np.greater(columnTotal, 0);
+    const f = np.where(rowAlive, potentials.f.mul(unit.ref).sub(top), 0);
+    const g = np.where(columnAlive, potentials.g.mul(unit), 0);
+    results.push(f.reshape([batch, agents]), g.reshape([batch, tasks]));
+  }
+  return results;
+}
+
+function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Bucket, method: MedianMethod): void {
+  const { consensus } = spec;
+  if (consensus === null) return;
+  const { width, iterations, start, source } = consensus;
+  builder.traced(['agent_mask'], ['mask', 'present'], (mask) => [asRow(mask!.ref), np.greater(asRow(mask!), 0)]);
+  builder.traced([source], ['x'], (x) => [x!.slice([], [], [0, width])]);
+  builder.traced(['consensus_constants'], ['slope', 'offset'], (constants) => kernelLine(constants!));
+  if (start === 'MEDOID') {
+    const pieces = Math.max(1, Math.floor(medoidElements / (bucket.batch * bucket.agents * width)));
+    const chunk = Math.min(medoidCandidates, 2 ** Math.floor(Math.log2(pieces)));
+    builder.traced(['x', 'present', 'candidates', 'median_ranks'], ['c.0'], (x, present, candidates, ranks) => [
+      medoid(method, chunk, x!, present!, candidates!, ranks!),
+    ]);
+  } else {
+    builder.traced(['x', 'mask'], ['c.0'], (x, mask) => [activeMean(x!, mask!)]);
+  }
+  const invariants = ['x', 'present', 'median_ranks', 'slope', 'offset'];
+  builder.traced(['c.0'], ['step.0'], (c) => [c!.mul(0)]);
+  builder.loop(iterations, ['c.0', 'step.0'], invariants, ['c', 'step'], (c, _step, x, present, ranks, slope, offset) =>
+    consensusStep(method, c!, x!, present!, ranks!, slope!, offset!),
+  );
+  const inputs = ['c', 'step', 'x', 'present', 'agent_mask', 'median_ranks', 'consensus_constants', 'slope', 'offset'];
+  const outputs = ['centroid', 'weights', 'kernel', 'flags', 'scale', 'effective_count', 'last_step'];
+  builder.traced(inputs, outputs, (c, step, x, present, mask, ranks, constants, slope, offset) =>
+    consensusResult(method, c!, step!, x!, present!, mask!, ranks!, constants!, slope!, offset!),
+  );
+}
