@@ -1,0 +1,231 @@
+/**
+ * Takes everything that is already decided out of a hard assignment, so that the solvers see one dense cost matrix.
+ *
+ * n agents and m tasks remain (n <= N, m <= M): active, unlocked, with capacity left and at least one available pair.
+ * Costs are minimised and float64:
+ * - without an idle utility, cost = -(utility + bias + keep bonus), and as many agents as possible must be assigned;
+ * - with one, cost = idleUtility - (utility + bias + keep bonus), pairs that are worth less than idling are unavailable,
+ *   and no agent has to be assigned. An agent is indifferent at cost 0.
+ * An unavailable pair costs +Infinity. A utility or bias that is not finite makes its pair unavailable.
+ */
+import { CoordinatorError } from '../errors.js';
+import type { HardProblem } from './hard.js';
+
+export interface Reduction {
+  /** [n] indices of agents in the problem, ascending. */
+  readonly agents: Int32Array;
+  /** [m] indices of tasks in the problem, ascending. */
+  readonly tasks: Int32Array;
+  /** [m] free capacity, at least 1, never more than the agents that can reach the task. */
+  readonly capacities: Int32Array;
+  /** [n,m] row-major. */
+  readonly cost: Float64Array;
+  /** Every pair is available. */
+  readonly dense: boolean;
+  readonly idleAllowed: boolean;
+  /** [N] the tasks of locked agents; -1 elsewhere. */
+  readonly lockedTasks: Int32Array;
+  /** What an assignment of cost 0 is worth: locked pairs, and idleUtility for each other active agent. */
+  readonly base: number;
+  /** At least every |value| that enters an objective; bounds rounding errors. */
+  readonly magnitude: number;
+}
+
+/** Utility + bias + keep bonus of one pair; not finite where the pair is forbidden. */
+export function pairValue(problem: HardProblem, agent: number, task: number): number {
+  const cell = agent * problem.taskCount + task;
+  let value = problem.utility[cell]!;
+  if (problem.bias !== null) value += problem.bias[cell]!;
+  if (problem.previous !== null && problem.previous[agent] === task) value += problem.keepBonus;
+  return value;
+}
+
+/**
+ * The problem without what locks, masks and forbidden pairs decide. O(N M); reads `problem`, keeps nothing of it.
+ * Throws REQUEST_INVALID where locks contradict masks, capacities or forbidden pairs.
+ */
+export function reduceProblem(problem: HardProblem): Reduction {
+  const { agentCount, taskCount, idleUtility } = problem;
+  const lockedTasks = new Int32Array(agentCount).fill(-1);
+  const left = problem.capacities === null ? new Uint32Array(taskCount).fill(1) : problem.capacities.slice();
+  const agents = new Int32Array(agentCount);
+  let agentsLeft = 0;
+  let base = 0;
+  let magnitude = Math.abs(idleUtility ?? 0);
+  for (let agent = 0; agent < agentCount; agent++) {
+    if (problem.agentActive[agent] === 0) continue;
+    const lock = problem.locks === null ? -2 : problem.locks[agent]!;
+    if (lock >= 0) {
+      const value = lockedValue(problem, agent, lock, left);
+      lockedTasks[agent] = lock;
+      left[lock]!--;
+      base += value;
+      magnitude = Math.max(magnitude, Math.abs(value));
+      continue;
+    }
+    base += idleUtility ?? 0;
+    if (lock === -2) agents[agentsLeft++] = agent;
+  }
+  const tasks = new Int32Array(taskCount);
+  let tasksLeft = 0;
+  for (let task = 0; task < taskCount; task++) {
+    if (problem.taskActive[task] === 1 && left[task]! > 0) tasks[tasksLeft++] = task;
+  }
+  const table: Table = {
+    agents: agents.subarray(0, agentsLeft),
+    tasks: tasks.subarray(0, tasksLeft),
+    cost: new Float64Array(agentsLeft * tasksLeft),
+    rowReach: new Int32Array(agentsLeft),
+    columnReach: new Int32Array(tasksLeft),
+  };
+  magnitude = Math.max(magnitude, fillCosts(problem, table));
+  const dense = dropUnreachable(table);
+  const capacities = new Int32Array(table.tasks.length);
+  for (let column = 0; column < capacities.length; column++) {
+    capacities[column] = Math.min(left[table.tasks[column]!]!, table.columnReach[column]!);
+  }
+  const { agents: rows, tasks: columns, cost } = table;
+  return {
+    agents: rows,
+    tasks: columns,
+    capacities,
+    cost,
+    dense,
+    idleAllowed: idleUtility !== null,
+    lockedTasks,
+    base,
+    magnitude,
+  };
+}
+
+/** [N] task or -1 of every agent, from the reduced answer `columnOfRow` [n] (-1 idle) and the locks. */
+export function restoreAssignment(reduction: Reduction, columnOfRow: Int32Array): Int32Array {
+  const taskOfAgent = reduction.lockedTasks.slice();
+  for (let row = 0; row < columnOfRow.length; row++) {
+    const column = columnOfRow[row]!;
+    if (column >= 0) taskOfAgent[reduction.agents[row]!] = reduction.tasks[column]!;
+  }
+  return taskOfAgent;
+}
+
+/** `objective` and `totalUtility` of an assignment, as hard.ts defines them, summed in agent order. */
+export function scoreAssignment(
+  problem: HardProblem,
+  taskOfAgent: Int32Array,
+): { readonly objective: number; readonly totalUtility: number } {
+  const idle = problem.idleUtility ?? 0;
+  let objective = 0;
+  let totalUtility = 0;
+  for (let agent = 0; agent < problem.agentCount; agent++) {
+    if (problem.agentActive[agent] === 0) continue;
+    const task = taskOfAgent[agent]!;
+    if (task < 0) {
+      objective += idle;
+      totalUtility += idle;
+      continue;
+    }
+    const cell = agent * problem.taskCount + task;
+    objective += pairValue(problem, agent, task);
+    totalUtility += problem.utility[cell]! + (problem.bias === null ? 0 : problem.bias[cell]!);
+  }
+  return { objective, totalUtility };
+}
+
+function lockedValue(problem: HardProblem, agent: number, task: number, left: Uint32Array): number {
+  const field = `assignment.locks[${agent}]`;
+  if (problem.taskActive[task] !== 1) {
+    throw CoordinatorError.field('REQUEST_INVALID', field, 'a task that is not masked', `task ${task}`);
+  }
+  if (left[task]! === 0) {
+    throw CoordinatorError.field('REQUEST_INVALID', field, 'a task with capacity left', `task ${task}`);
+  }
+  const value = pairValue(problem, agent, task);
+  if (!Number.isFinite(value)) {
+    throw CoordinatorError.field('REQUEST_INVALID', field, 'an allowed pair', `task ${task}, which is forbidden`);
+  }
+  return value;
+}
+
+interface Table {
+  agents: Int32Array;
+  tasks: Int32Array;
+  cost: Float64Array;
+  /** [n], [m] available pairs of each row and column. */
+  readonly rowReach: Int32Array;
+  columnReach: Int32Array;
+}
+
+/** Fills `cost` and both reaches; returns the greatest |value| of an available pair. */
+function fillCosts(problem: HardProblem, table: Table): number {
+  const { utility, bias, taskCount, previous } = problem;
+  const { agents, tasks, cost, rowReach, columnReach } = table;
+  const idle = problem.idleUtility ?? 0;
+  const worst = problem.idleUtility === null ? Number.MAX_VALUE : 0;
+  const width = tasks.length;
+  const columnOfTask = new Int32Array(previous === null ? 0 : taskCount).fill(-1);
+  if (previous !== null) for (let column = 0; column < width; column++) columnOfTask[tasks[column]!] = column;
+  let fullRows = 0;
+  let low = Infinity;
+  let high = -Infinity;
+  for (let row = 0; row < agents.length; row++) {
+    const agent = agents[row]!;
+    const from = agent * taskCount;
+    const to = row * width;
+    if (bias === null) {
+      for (let column = 0; column < width; column++) cost[to + column] = idle - utility[from + tasks[column]!]!;
+    } else {
+      for (let column = 0; column < width; column++) {
+        const cell = from + tasks[column]!;
+        cost[to + column] = idle - (utility[cell]! + bias[cell]!);
+      }
+    }
+    const kept = previous === null ? -1 : previous[agent]!;
+    if (kept >= 0 && kept < taskCount && columnOfTask[kept]! >= 0) {
+      cost[to + columnOfTask[kept]!] = idle - pairValue(problem, agent, kept);
+    }
+    let reach = 0;
+    for (let column = 0; column < width; column++) {
+      const value = cost[to + column]!;
+      // Also false for NaN.
+      if (value <= worst && value > -Infinity) {
+        reach++;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      } else cost[to + column] = Infinity;
+    }
+    rowReach[row] = reach;
+    if (reach === width) fullRows++;
+    else for (let column = 0; column < width; column++) if (cost[to + column]! < Infinity) columnReach[column]!++;
+  }
+  if (fullRows > 0) for (let column = 0; column < width; column++) columnReach[column]! += fullRows;
+  return low <= high ? Math.max(Math.abs(low), Math.abs(high)) + Math.abs(idle) : 0;
+}
+
+/** Compacts the table in place to rows and columns with at least one available pair; true where every pair is available. */
+function dropUnreachable(table: Table): boolean {
+  const { rowReach, columnReach, cost } = table;
+  const rows = keep(rowReach);
+  const columns = keep(columnReach);
+  const width = columnReach.length;
+  let available = 0;
+  for (const row of rows) available += rowReach[row]!;
+  if (rows.length < rowReach.length || columns.length < width) {
+    let to = 0;
+    for (const row of rows) {
+      const from = row * width;
+      for (let index = 0; index < columns.length; index++) cost[to++] = cost[from + columns[index]!]!;
+    }
+    table.cost = cost.subarray(0, to);
+    table.agents = table.agents.filter((_, row) => rowReach[row]! > 0);
+    table.tasks = table.tasks.filter((_, column) => columnReach[column]! > 0);
+    table.columnReach = columnReach.filter((reach) => reach > 0);
+  }
+  return available === rows.length * columns.length;
+}
+
+function keep(reach: Int32Array): Int32Array {
+  const kept = new Int32Array(reach.length);
+  let count = 0;
+  for (let index = 0; index < reach.length; index++) if (reach[index]! > 0) kept[count++] = index;
+  return kept.subarray(0, count);
+}

@@ -1,0 +1,57 @@
+/** One hard assignment, start to end, on the calling thread. */
+import { certifiedUpperBound } from './bound.js';
+import { maxExactCells, solveExact } from './exact.js';
+import { solveGreedy } from './greedy.js';
+import type { HardProblem, HardResult } from './hard.js';
+import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
+import { exactSolveMs, greedySolveMs } from './solve-time.js';
+
+export interface SolveControl {
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number;
+  /** Asked while the exact solver runs. */
+  readonly cancelled: () => boolean;
+}
+
+/**
+ * Solves `problem`; null where it was cancelled. EXACT runs the exact solver, GREEDY the greedy one. AUTO runs the exact one
+ * where `budgetMs` is null, or where its estimated time fits; it is stopped while there is still time in the budget for
+ * the greedy answer and its bound, which is then given. Exact answers have `upperBound` equal to `objective`.
+ * Throws REQUEST_INVALID for contradictory locks, SIZE_LIMIT where EXACT would expand too much capacity.
+ */
+export function solveHard(problem: HardProblem, control: SolveControl): HardResult | null {
+  const startMs = control.nowMs();
+  const reduction = reduceProblem(problem);
+  if (problem.solver !== 'GREEDY') {
+    const allowedMs = problem.solver === 'AUTO' ? timeForExact(reduction, problem.budgetMs) : Infinity;
+    if (allowedMs > 0) {
+      const stopMs = startMs + allowedMs;
+      const columnOfRow = solveExact(reduction, () => control.cancelled() || control.nowMs() >= stopMs);
+      if (columnOfRow !== null) {
+        const taskOfAgent = restoreAssignment(reduction, columnOfRow);
+        const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
+        return { taskOfAgent, objective, totalUtility, upperBound: objective, solver: 'exact' };
+      }
+      if (control.cancelled()) return null;
+    }
+  }
+  const columnOfRow = solveGreedy(reduction);
+  const taskOfAgent = restoreAssignment(reduction, columnOfRow);
+  const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
+  let assigned = 0;
+  for (const column of columnOfRow) if (column >= 0) assigned++;
+  const upperBound = certifiedUpperBound(reduction, assigned, objective, problem.potentials);
+  return { taskOfAgent, objective, totalUtility, upperBound, solver: 'greedy' };
+}
+
+/** Milliseconds from the start after which the exact solver must stop; 0 where it should not be tried. */
+function timeForExact(reduction: Reduction, budgetMs: number | null): number {
+  const agents = reduction.agents.length;
+  let places = 0;
+  for (const capacity of reduction.capacities) places += capacity;
+  // Fewer places than agents need no expansion: the copies of a task share one line.
+  if (places > agents && agents * places > maxExactCells) return 0;
+  if (budgetMs === null) return Infinity;
+  const allowedMs = budgetMs - greedySolveMs(agents, reduction.tasks.length);
+  return exactSolveMs(agents, places) <= allowedMs ? allowedMs : 0;
+}

@@ -1,0 +1,149 @@
+/** One solver thread as the pool sees it: its worker, and what is in work there. */
+import { Worker } from 'node:worker_threads';
+import { CoordinatorError } from '../errors.js';
+import type { HardProblem, HardResult } from './hard.js';
+import {
+  type SolveItem,
+  type SolveOutcome,
+  type SolverReply,
+  type SolverThreadData,
+  slotCount,
+} from './solver-messages.js';
+
+/** A problem on its way to an answer. */
+export interface SolveTask {
+  readonly problem: HardProblem;
+  readonly order: number;
+  readonly submittedMs: number;
+  /** The problem stays here while a thread works on a copy: after a crash it can be tried again, alone. */
+  readonly retained: boolean;
+  /** How often a thread died with it in work. */
+  crashes: number;
+  /** Answered, failed or cancelled: nothing more may happen to it. */
+  settled: boolean;
+  readonly resolve: (result: HardResult) => void;
+  readonly reject: (error: CoordinatorError) => void;
+}
+
+export interface SolverThreadEvents {
+  ready(): void;
+  /** A message's outcomes have come. */
+  done(outcomes: readonly SolveOutcome[], tasks: readonly SolveTask[]): void;
+  /** The worker is gone with these tasks in work. Not called after `close`. */
+  died(reason: string, tasks: readonly SolveTask[]): void;
+}
+
+export class SolverThread {
+  readonly #worker: Worker;
+  readonly #cancelFlags = new Int32Array(new SharedArrayBuffer(4 * slotCount));
+  readonly #slots = new Array<SolveTask | null>(slotCount).fill(null);
+  #messages = 0;
+  #ready = false;
+  #closed = false;
+
+  constructor(entry: URL, events: SolverThreadEvents) {
+    const data: SolverThreadData = { cancelFlags: this.#cancelFlags };
+    this.#worker = new Worker(entry, { workerData: data, name: 'solver' });
+    let reason = 'exited';
+    this.#worker.on('message', (reply: SolverReply) => {
+      if (reply === 'ready') {
+        this.#ready = true;
+        events.ready();
+        return;
+      }
+      this.#messages--;
+      events.done(
+        reply,
+        reply.map((outcome) => this.#release(outcome.slot)),
+      );
+    });
+    this.#worker.on('error', (error) => {
+      reason = error.message;
+    });
+    this.#worker.on('exit', (code) => {
+      if (this.#closed) return;
+      this.#closed = true;
+      const lost = this.#slots.filter((task) => task !== null);
+      events.died(`${reason} (code ${code})`, lost);
+    });
+  }
+
+  /** Started up and alive. */
+  get ready(): boolean {
+    return this.#ready && !this.#closed;
+  }
+
+  /** Whether it ever started up. */
+  get wasReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Messages not yet answered. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  /** Sends `tasks` as one message. At most `slotCount` problems are in work at a time. The utility of tasks that are not retained is transferred. */
+  send(tasks: readonly SolveTask[], nowMs: number): void {
+    const transfer: ArrayBuffer[] = [];
+    const items: SolveItem[] = tasks.map((task) => {
+      const problem = wholeBuffers(task.problem);
+      const { budgetMs } = problem;
+      if (!task.retained && problem.utility.buffer instanceof ArrayBuffer) transfer.push(problem.utility.buffer);
+      const remainingMs = budgetMs === null ? null : budgetMs - (nowMs - task.submittedMs);
+      return { slot: this.#occupy(task), problem: { ...problem, budgetMs: remainingMs } };
+    });
+    this.#messages++;
+    this.#worker.postMessage(items, transfer);
+  }
+
+  /** Tells the thread that nobody waits for `task` any more. */
+  cancel(task: SolveTask): void {
+    const slot = this.#slots.indexOf(task);
+    if (slot >= 0) Atomics.store(this.#cancelFlags, slot, 1);
+  }
+
+  /** The tasks that were in work. */
+  async close(): Promise<readonly SolveTask[]> {
+    this.#closed = true;
+    const lost = this.#slots.filter((task) => task !== null);
+    await this.#worker.terminate();
+    return lost;
+  }
+
+  #occupy(task: SolveTask): number {
+    const slot = this.#slots.indexOf(null);
+    if (slot < 0) throw new CoordinatorError('INTERNAL', `a solver thread takes ${slotCount} problems at a time`);
+    this.#slots[slot] = task;
+    Atomics.store(this.#cancelFlags, slot, 0);
+    return slot;
+  }
+
+  #release(slot: number): SolveTask {
+    const task = this.#slots[slot];
+    if (task === null || task === undefined)
+      throw new CoordinatorError('INTERNAL', `no problem in solver slot ${slot}`);
+    this.#slots[slot] = null;
+    return task;
+  }
+}
+
+/** Cloning a view clones its whole buffer, which may be a request of megabytes: views become copies of their own. */
+function wholeBuffers(problem: HardProblem): HardProblem {
+  const { potentials } = problem;
+  return {
+    ...problem,
+    utility: whole(problem.utility),
+    bias: problem.bias === null ? null : whole(problem.bias),
+    agentActive: whole(problem.agentActive),
+    taskActive: whole(problem.taskActive),
+    capacities: problem.capacities === null ? null : whole(problem.capacities),
+    previous: problem.previous === null ? null : whole(problem.previous),
+    locks: problem.locks === null ? null : whole(problem.locks),
+    potentials: potentials === null ? null : { row: whole(potentials.row), column: whole(potentials.column) },
+  };
+}
+
+function whole<T extends Float32Array | Uint8Array | Uint32Array | Int32Array>(view: T): T {
+  return view.byteLength === view.buffer.byteLength ? view : (view.slice() as T);
+}
