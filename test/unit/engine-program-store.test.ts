@@ -182,7 +182,7 @@ describe('program store', () => {
     await loaded(b(1, 128));
     expect(engine.unloaded).toEqual(['b4 n32 m32']);
     expect(store.residentBytes).toBe(300);
-    expect(store.loadedBuckets(specKey(given))).toEqual([b(4, 16), b(1, 128), b(4, 64)]);
+    expect(store.loadedBuckets(specKey(given))).toEqual([b(4, 16), b(4, 64), b(1, 128)]);
     expect(ready(b(4, 16))!.bucket).toEqual(b(4, 16));
     expect(ready(b(4, 32))!.bucket).toEqual(b(4, 64));
     await settle();
