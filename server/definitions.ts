@@ -45,8 +45,8 @@ export const rawCoordinatorService: ServiceDefinition = Object.fromEntries(
   ]),
 );
 
-/** What reflection lists: the API, health, and the messages of error details. */
+/** What reflection lists: the API with its fields named as in the proto file, health, and the messages of error details. */
 export const reflectedPackage: PackageDefinition = {
-  ...coordinatorPackage,
+  ...loadSync(protoFile, { ...protoLoaderOptions, keepCase: true, includeDirs }),
   ...loadSync([healthProtoPath, googleRpcProtoPath], protoLoaderOptions),
 };
