@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineTime } from './engine-time.js';
 import { eventLoop } from './event-loop.js';
+import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
 import { memory } from './memory.js';
 import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
@@ -17,6 +18,7 @@ import { UsageError, wholeNumber } from '../usage.js';
 const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['engine', engineTime],
+  ['hard', hardTime],
   ['event-loop', eventLoop],
   ['memory', memory],
   ['soak', soak],

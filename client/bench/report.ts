@@ -53,10 +53,10 @@ export function thisMachine(): Machine {
   };
 }
 
-/** Three significant digits, without exponents; whole numbers above 1000. */
+/** Three significant digits, without exponents; whole numbers as they are, and above 1000. */
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '-';
-  if (value === 0 || Math.abs(value) >= 1000) return value.toFixed(0);
+  if (Number.isInteger(value) || Math.abs(value) >= 1000) return value.toFixed(0);
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(4, digits));
 }

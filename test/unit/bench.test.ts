@@ -113,7 +113,7 @@ describe('report', () => {
 
   test('a missed figure is shown as missed, in text and in Markdown', () => {
     const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [section] });
-    expect(markdown).toContain('| latency | at most 2.00 ms | 1.50 ms | met |');
+    expect(markdown).toContain('| latency | at most 2 ms | 1.50 ms | met |');
     expect(markdown).toContain('| ratio | at least 0.350 of it | 0.200 of it | MISSED |');
     expect(markdown).toContain('C, 2 cores, 4 GB');
     expect(renderText(section)).toMatch(/ratio\s+at least 0\.350 of it\s+0\.200 of it\s+MISSED/);
