@@ -98,23 +98,29 @@ async function answer(
   });
   const deadlineMs = arrivedMs + timeLeftMs(call);
   const running: RunningCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
-  let opened = false;
+  const fail = (error: CoordinatorError): void => {
+    if (answered) return;
+    answered = true;
+    reply(toStatusReply(error));
+    finish(options, method, running, error);
+  };
+  const cutOff = (): void => {
+    fail(new CoordinatorError('DRAINING', 'the server shut down before the answer was ready'));
+    controller.abort();
+  };
   try {
-    state.openCall();
-    opened = true;
+    state.openCall(cutOff);
     if (deadlineMs <= arrivedMs) throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline had passed on arrival');
     const bytes = await run(running);
     if (bytes.length > options.maxMessageBytes) throw answerTooLarge(bytes.length, options.maxMessageBytes);
+    if (controller.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     answered = true;
     reply(null, bytes);
     finish(options, method, running, null);
   } catch (thrown) {
-    answered = true;
-    const error = failureOf(thrown, running, clock);
-    reply(toStatusReply(error));
-    finish(options, method, running, error);
+    fail(failureOf(thrown, running, clock));
   } finally {
-    if (opened) state.closeCall();
+    state.closeCall(cutOff);
   }
 }
 

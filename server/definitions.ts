@@ -10,7 +10,6 @@ import type {
   ListPoliciesResponseMessage,
 } from '../src/wire/messages.js';
 import { protoDirectory, protoFile, protoLoaderOptions, protoPackage } from '../src/wire/messages.js';
-import { googleRpcProtoPath } from './error-details.js';
 
 const includeDirs = [join(packageRoot, protoDirectory)];
 
@@ -45,8 +44,9 @@ export const rawCoordinatorService: ServiceDefinition = Object.fromEntries(
   ]),
 );
 
-/** What reflection lists: the API with its fields named as in the proto file, health, and the messages of error details. */
-export const reflectedPackage: PackageDefinition = {
-  ...loadSync(protoFile, { ...protoLoaderOptions, keepCase: true, includeDirs }),
-  ...loadSync([healthProtoPath, googleRpcProtoPath], protoLoaderOptions),
-};
+/** What reflection lists: the API, health, and the messages of error details, with fields named as in the proto files. */
+export const reflectedPackage: PackageDefinition = loadSync([protoFile, healthProtoPath, googleRpcProtoPath], {
+  ...protoLoaderOptions,
+  keepCase: true,
+  includeDirs,
+});

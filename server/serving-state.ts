@@ -9,7 +9,8 @@ export type ServingPhase = 'warming' | 'serving' | 'leaving' | 'draining';
 
 export class ServingState {
   #phase: ServingPhase = 'warming';
-  #openCalls = 0;
+  /** How to cut off each call that was accepted and not answered. */
+  readonly #openCalls = new Set<() => void>();
   readonly #idleListeners = new Set<() => void>();
 
   get phase(): ServingPhase {
@@ -18,7 +19,7 @@ export class ServingState {
 
   /** Calls accepted and not answered. */
   get openCalls(): number {
-    return this.#openCalls;
+    return this.#openCalls.size;
   }
 
   /** Phases only move forward; going back is ignored, so a warm-up that ends during shutdown changes nothing. */
@@ -27,23 +28,32 @@ export class ServingState {
     if (order.indexOf(phase) > order.indexOf(this.#phase)) this.#phase = phase;
   }
 
-  /** Counts a call as accepted; throws WARMING or DRAINING where none are taken. */
-  openCall(): void {
+  /**
+   * Counts a call as accepted until `closeCall` is called with the same function, which answers the call at once with a
+   * failure. Throws WARMING or DRAINING where no calls are taken.
+   */
+  openCall(cutOff: () => void): void {
     if (this.#phase === 'warming') throw new CoordinatorError('WARMING', 'the server is still warming up');
     if (this.#phase === 'draining') throw new CoordinatorError('DRAINING', 'the server is shutting down');
-    this.#openCalls++;
+    this.#openCalls.add(cutOff);
   }
 
-  closeCall(): void {
-    this.#openCalls--;
-    if (this.#openCalls > 0) return;
+  closeCall(cutOff: () => void): void {
+    if (!this.#openCalls.delete(cutOff) || this.#openCalls.size > 0) return;
     for (const listener of this.#idleListeners) listener();
     this.#idleListeners.clear();
   }
 
+  /** Answers all open calls with a failure; returns how many there were. */
+  cutOffCalls(): number {
+    const calls = [...this.#openCalls];
+    for (const cutOff of calls) cutOff();
+    return calls.length;
+  }
+
   /** Resolves when no call is open. */
   async whenIdle(): Promise<void> {
-    if (this.#openCalls === 0) return;
+    if (this.#openCalls.size === 0) return;
     await new Promise<void>((resolve) => this.#idleListeners.add(resolve));
   }
 }

@@ -17,8 +17,11 @@ export interface DrainOptions {
   readonly log: Logger;
 }
 
+/** What the last answers get to travel in where the drain timeout is used up. */
+const lastGraceMs = 500;
+
 export interface DrainResult {
-  /** Accepted calls that were cut off without an answer. */
+  /** Accepted calls that ended with UNAVAILABLE because they were not answered in time. */
   readonly lostCalls: number;
   /** Whether connections had to be cut off because they did not end in time. */
   readonly forced: boolean;
@@ -26,7 +29,8 @@ export interface DrainResult {
 
 /**
  * Says NOT_SERVING at once, takes calls for the drain delay, then refuses new ones (UNAVAILABLE, DRAINING) while the
- * accepted ones are answered, and closes the connections. What is not over after the drain timeout is cut off.
+ * accepted ones are answered, and closes the connections. Calls that are open after the drain timeout fail as
+ * UNAVAILABLE, DRAINING.
  */
 export async function drain(options: DrainOptions): Promise<DrainResult> {
   const { config, clock, grpc, health, state, streams, log } = options;
@@ -37,14 +41,18 @@ export async function drain(options: DrainOptions): Promise<DrainResult> {
   // A server that never served has no callers to wait for.
   if (wasServing && config.drainDelayMs > 0) await delay(clock, config.drainDelayMs);
   state.advanceTo('draining');
+  const startedMs = clock.nowMs();
   const timeout = timer(clock, config.drainTimeoutMs);
   const answered = await Promise.race([state.whenIdle().then(() => true), timeout.over]);
-  streams.endAll();
-  const closed = answered && (await Promise.race([grpc.end().then(() => true), timeout.over]));
+  const lostCalls = answered ? 0 : state.cutOffCalls();
   timeout.cancel();
-  const lostCalls = state.openCalls;
+  streams.endAll();
+  const last = timer(clock, Math.max(lastGraceMs, config.drainTimeoutMs - (clock.nowMs() - startedMs)));
+  const closed = await Promise.race([grpc.end().then(() => true), last.over]);
+  last.cancel();
   grpc.cutOff();
-  if (!closed) log.error({ lostCalls }, 'the drain timeout passed: connections were cut off');
+  if (lostCalls > 0) log.error({ lostCalls }, 'the drain timeout passed: calls were cut off');
+  if (!closed) log.error('connections did not end in time and were cut off');
   return { lostCalls, forced: !closed };
 }
 

@@ -1,4 +1,5 @@
 /** From binding to the last answer: warm-up, health, draining. A fake core stands behind the real server. */
+import { connect } from 'node:http2';
 import { createServer, type Server as NetServer } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
@@ -116,10 +117,7 @@ test('one line says ready, with both addresses in numbers, the engine and the de
 });
 
 test('a name is bound and told as an address in numbers', async () => {
-  const fake = await start(
-    ['--grpc-address=localhost:0'].filter(() => true),
-    {},
-  );
+  const fake = await start(['--grpc-address=localhost:0']);
   expect(fake.server.grpcAddress).toMatch(/^(127\.0\.0\.1|\[::1\]):[1-9]\d*$/);
 });
 
@@ -175,14 +173,38 @@ test('during the drain delay calls are still taken while health says NOT_SERVING
   expect(await closed).toEqual({ lostCalls: 0, forced: false });
 });
 
-test('what is not answered within the drain timeout is cut off and counted as lost', async () => {
+test('what is not answered within the drain timeout fails as retryable and counts as lost', async () => {
   const fake = await start(['--drain-timeout-ms=100']);
   const client = clientOf(fake.server.grpcAddress);
   fake.core.answersAtOnce = false;
   const lost = failureOf(client.coordinate({}));
   await fake.core.arrived(1);
-  expect(await fake.server.close()).toEqual({ lostCalls: 1, forced: true });
-  expect([grpc.status.UNAVAILABLE, grpc.status.CANCELLED]).toContain((await lost).code);
+  expect(await fake.server.close()).toEqual({ lostCalls: 1, forced: false });
+  const error = await lost;
+  expect(error.code).toBe(grpc.status.UNAVAILABLE);
+  expect(errorDetailsOf(error).reason).toBe('DRAINING');
+  expect(fake.core.calls[0]!.context.signal.aborted).toBe(true);
+});
+
+test('a client that does not read cannot keep the server from closing', async () => {
+  const fake = await start(['--drain-timeout-ms=100']);
+  fake.core.answerElements = 2 * 1024 * 1024;
+  const session = connect(`http://${fake.server.grpcAddress}`);
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/tensorconsensus.v1.Coordinator/Coordinate',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
+  stream.pause();
+  stream.on('error', () => undefined);
+  session.on('error', () => undefined);
+  const ended = new Promise((resolve) => session.once('close', resolve));
+  stream.end(Buffer.alloc(5));
+  await fake.core.arrived(1);
+  expect(await fake.server.close()).toEqual({ lostCalls: 0, forced: true });
+  stream.resume();
+  await ended;
 });
 
 test('under load no accepted call is lost, and every refused one may be retried', async () => {
