@@ -46,20 +46,25 @@ export function expectedPlan(job: Job): Float32Array {
 export interface FakeRun {
   readonly key: string;
   readonly bucket: Bucket;
+  /** When it was handed over; it may have been staged behind another. */
   readonly startedMs: number;
+  /** The first utility of each slot: the job's `mark`, or 0 where the slot is empty. */
+  readonly marks: readonly number[];
 }
 
 export interface FakeProgramsOptions {
   readonly clock: Clock;
+  /** Called as a batch is handed over. */
+  readonly onRun?: (run: FakeRun) => void;
   readonly concurrency?: number;
   readonly runMs?: (bucket: Bucket, run: number) => number;
   /** Null: the run succeeds. */
-  readonly failure?: (run: number) => unknown;
+  readonly failure?: (run: number) => Error | null;
   /** Whether a program is there from the start; default: all are. */
   readonly isWarm?: (spec: ProgramSpec, bucket: Bucket) => boolean;
   readonly compileMs?: (spec: ProgramSpec, bucket: Bucket) => number;
   /** Null: the compilation succeeds. */
-  readonly compileFailure?: (spec: ProgramSpec, bucket: Bucket) => unknown;
+  readonly compileFailure?: (spec: ProgramSpec, bucket: Bucket) => Error | null;
 }
 
 /** Runs at most `concurrency` batches at a time, in order, as a real engine does. */
@@ -140,9 +145,13 @@ export class FakePrograms implements ProgramSource {
   }
 
   #run(key: string, bucket: Bucket, inputs: readonly TensorData[]): Promise<RunResult> {
-    const { clock, concurrency = 1, runMs = () => 1, failure = () => null } = this.#options;
+    const { clock, concurrency = 1, runMs = () => 1, failure = () => null, onRun } = this.#options;
     const index = this.runs.length;
-    this.runs.push({ key, bucket, startedMs: clock.nowMs() });
+    const slot = bucket.agents * bucket.tasks;
+    const marks = Array.from({ length: bucket.batch }, (_, i) => inputs[1]![i * slot]!);
+    const run = { key, bucket, startedMs: clock.nowMs(), marks };
+    this.runs.push(run);
+    onRun?.(run);
     return new Promise((resolve, reject) => {
       const start = () => {
         this.executing++;

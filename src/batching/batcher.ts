@@ -217,9 +217,9 @@ export class Batcher implements JobRunner {
     }
     this.#compiling.delete(name);
     for (const ticket of this.#room.inOrder()) {
-      if (ticket.compiling !== name) continue;
-      if (failure === null) ticket.compiling = null;
-      else this.#fail(ticket.party, failure);
+      // A new program may serve smaller buckets of its key as well: they are looked at again, too.
+      if (failure === null && ticket.key === key) ticket.compiling = null;
+      if (failure !== null && ticket.compiling === name) this.#fail(ticket.party, failure);
     }
     this.#pump();
   }

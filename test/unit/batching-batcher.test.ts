@@ -68,7 +68,7 @@ describe('a lone caller', () => {
     const { clock, store, batcher, call } = setUp({}, { runMs: () => 5 });
     const job = givenJob(20, 10);
     const made = call(job);
-    expect(store.runs).toEqual([{ key: job.key, bucket: { batch: 1, agents: 32, tasks: 16 }, startedMs: 1000 }]);
+    expect(store.runs).toMatchObject([{ key: job.key, bucket: { batch: 1, agents: 32, tasks: 16 }, startedMs: 1000 }]);
     expect(batcher.inFlight).toBe(1);
     expect(batcher.depth).toBe(0);
     await clock.advanceAsync(5);

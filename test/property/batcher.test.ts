@@ -1,0 +1,272 @@
+/** The batcher's promises under random load, on a virtual clock. A failing case prints its seed and the shrunk scenario. */
+import fc from 'fast-check';
+import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { Batcher } from '../../src/batching/batcher.js';
+import { agentBucket, maxBatch, sizeLadder, taskBucket } from '../../src/batching/buckets.js';
+import type { Job, JobResult } from '../../src/batching/job.js';
+import { rankOf } from '../../src/batching/policy.js';
+import { CoordinatorError } from '../../src/errors.js';
+import { createMetrics } from '../../src/metrics.js';
+import type { Bucket } from '../../src/operators/signature.js';
+import { expectedPlan, FakePrograms, givenJob, givenSpec, type FakeRun } from '../fake-programs.js';
+import { settle, VirtualClock } from '../virtual-clock.js';
+
+/** Keys whose programs are there from the start, are compiled on first use, and cannot be compiled. */
+const warmKeys = [10, 11];
+const coldKeys = [20, 21];
+const brokenKey = 30;
+
+const jobSpecs = fc.record({
+  agentCount: fc.integer({ min: 1, max: 70 }),
+  taskCount: fc.integer({ min: 1, max: 40 }),
+  iterations: fc.constantFrom<number>(10, 10, 10, 11, 20, 21, 30),
+});
+
+const arrivals = fc.record({
+  gapMs: fc.constantFrom(0, 0, 0, 0.25, 1, 3, 20, 150),
+  jobs: fc.oneof(
+    { arbitrary: fc.array(jobSpecs, { minLength: 1, maxLength: 1 }), weight: 4 },
+    { arbitrary: fc.array(jobSpecs, { minLength: 2, maxLength: 6 }), weight: 1 },
+  ),
+  priority: fc.constantFrom('LOW', 'NORMAL', 'HIGH'),
+  deadlineInMs: fc.constantFrom(Infinity, Infinity, Infinity, 0, 1, 7, 30, 200),
+  cancelInMs: fc.constantFrom(Infinity, Infinity, Infinity, Infinity, 0, 1, 7, 30),
+});
+
+const scenarios = fc.record({
+  arrivals: fc.array(arrivals, { minLength: 1, maxLength: 60 }),
+  limits: fc.record({
+    maxBatch: fc.constantFrom(1, 2, 3, 8, 32),
+    maxQueueDelayMs: fc.constantFrom(0, 2, 10),
+    maxQueue: fc.constantFrom(1, 4, 64),
+    maxPaddingWaste: fc.constantFrom(0, 0.4, 0.9),
+  }),
+  concurrency: fc.constantFrom(1, 1, 2),
+  runMs: fc.array(fc.constantFrom(0.5, 2, 10, 40), { minLength: 1, maxLength: 5 }),
+  /** Every so many runs fail; 0 = none. */
+  failEvery: fc.constantFrom(0, 0, 3, 7),
+  compileMs: fc.constantFrom(0, 5, 60),
+  drainAtMs: fc.constantFrom(Infinity, Infinity, 30),
+});
+
+type Scenario = typeof scenarios extends fc.Arbitrary<infer S> ? S : never;
+
+interface Call {
+  readonly jobs: readonly TrackedJob[];
+  readonly deadlineMs: number;
+  readonly controller: AbortController;
+  outcome: readonly JobResult[] | CoordinatorError | null;
+  answers: number;
+}
+
+interface TrackedJob {
+  readonly job: Job;
+  readonly own: Bucket;
+  readonly rank: number;
+  readonly arrivedMs: number;
+  runs: number;
+}
+
+/** Plays a scenario and checks every promise as it goes. Times before the first arrival are 0. */
+class Simulation {
+  readonly clock = new VirtualClock();
+  readonly calls: Call[] = [];
+  readonly #scenario: Scenario;
+  readonly #store: FakePrograms;
+  readonly #batcher: Batcher;
+  readonly #byMark = new Map<number, { readonly call: Call; readonly tracked: TrackedJob }>();
+  /** Failed assertions that the batcher or a promise would otherwise take for a failing engine. */
+  readonly #violations: unknown[] = [];
+  #drained: Promise<void> | null = null;
+
+  constructor(scenario: Scenario) {
+    this.#scenario = scenario;
+    const { concurrency, runMs, failEvery, compileMs, limits } = scenario;
+    this.#store = new FakePrograms({
+      clock: this.clock,
+      concurrency,
+      runMs: (_bucket, run) => runMs[run % runMs.length]!,
+      failure: (run) =>
+        failEvery > 0 && run % failEvery === failEvery - 1 ? new CoordinatorError('ENGINE_FAILED', 'lost') : null,
+      isWarm: (spec) => warmKeys.includes(spec.soft!.iterations),
+      compileMs: (_spec, bucket) => compileMs * bucket.batch,
+      compileFailure: (spec) =>
+        spec.soft!.iterations === brokenKey ? new CoordinatorError('COMPILE_FAILED', 'refused') : null,
+      onRun: (run) => this.#keep(() => this.#checkRun(run)),
+    });
+    this.#batcher = new Batcher({
+      store: this.#store,
+      clock: this.clock,
+      metrics: createMetrics(new Registry()),
+      limits,
+      engineName: 'onnx',
+      device: 'cpu',
+      concurrency,
+    });
+  }
+
+  async play(): Promise<void> {
+    let atMs = 0;
+    for (const arrival of this.#scenario.arrivals) {
+      atMs += arrival.gapMs;
+      this.clock.after(atMs, () => this.#arrive(arrival));
+    }
+    const { drainAtMs } = this.#scenario;
+    if (drainAtMs !== Infinity) {
+      this.clock.after(drainAtMs, () => {
+        this.#drained = this.#batcher.drain();
+      });
+    }
+    for (let steps = 0; this.clock.pendingTimers > 0; steps++) {
+      if (steps > 20_000) throw new Error('the simulation does not end');
+      const untilNextMs = this.clock.nextDueMs - this.clock.nowMs();
+      await this.clock.advanceAsync(untilNextMs);
+      this.#checkRest();
+    }
+    await (this.#drained ?? this.#batcher.drain());
+    await settle();
+    if (this.#violations.length > 0) throw this.#violations[0];
+    expect(this.#batcher.depth).toBe(0);
+    expect(this.#batcher.inFlight).toBe(0);
+  }
+
+  #arrive({ jobs, priority, deadlineInMs, cancelInMs }: Scenario['arrivals'][number]): void {
+    const nowMs = this.clock.nowMs();
+    const tracked = jobs.map(
+      ({ agentCount, taskCount, iterations }, i): TrackedJob => ({
+        job: givenJob(agentCount, taskCount, this.#byMark.size + i + 1, givenSpec(iterations)),
+        own: { batch: 1, agents: agentBucket(agentCount), tasks: taskBucket(taskCount) },
+        rank: rankOf(priority, nowMs),
+        arrivedMs: nowMs,
+        runs: 0,
+      }),
+    );
+    const controller = new AbortController();
+    const call: Call = { jobs: tracked, deadlineMs: nowMs + deadlineInMs, controller, outcome: null, answers: 0 };
+    this.calls.push(call);
+    for (const one of tracked) this.#byMark.set(one.job.inputs.get('utility')!.data[0]!, { call, tracked: one });
+    const settled = (outcome: Call['outcome']) => {
+      call.outcome = outcome;
+      call.answers++;
+    };
+    const depthBefore = this.#batcher.depth;
+    this.#batcher
+      .submit({ jobs: tracked.map(({ job }) => job), priority, deadlineMs: call.deadlineMs, signal: controller.signal })
+      .then(settled, (thrown: unknown) => {
+        settled(thrown as CoordinatorError);
+        this.#keep(() => this.#checkRefusal(thrown, depthBefore));
+      });
+    if (cancelInMs !== Infinity) this.clock.after(cancelInMs, () => controller.abort());
+  }
+
+  #keep(check: () => void): void {
+    try {
+      check();
+    } catch (violation) {
+      this.#violations.push(violation);
+    }
+  }
+
+  #checkRefusal(thrown: unknown, depthBefore: number): void {
+    if (!(thrown instanceof CoordinatorError) || thrown.code === 'INTERNAL') throw thrown;
+    if (thrown.code !== 'QUEUE_FULL') return;
+    expect(depthBefore).toBe(this.#scenario.limits.maxQueue);
+    expect(thrown.retryAfterMs).toBeGreaterThan(0);
+  }
+
+  /** A batch was handed to the engine. */
+  #checkRun({ key, bucket, marks }: FakeRun): void {
+    const nowMs = this.clock.nowMs();
+    const { limits } = this.#scenario;
+    const members = marks.filter((mark) => mark !== 0).map((mark) => this.#byMark.get(mark)!);
+    expect(members.length).toBeGreaterThan(0);
+    expect(members.length).toBeLessThanOrEqual(maxBatch(bucket.agents, bucket.tasks, limits.maxBatch));
+    expect(sizeLadder).toContain(bucket.agents);
+    expect(sizeLadder).toContain(bucket.tasks);
+    let firstRank = Infinity;
+    for (const { call, tracked } of members) {
+      expect(tracked.job.key).toBe(key);
+      expect(tracked.own.agents).toBeLessThanOrEqual(bucket.agents);
+      expect(tracked.own.tasks).toBeLessThanOrEqual(bucket.tasks);
+      expect(++tracked.runs).toBe(1);
+      expect(call.answers).toBe(0);
+      expect(call.controller.signal.aborted).toBe(false);
+      expect(call.deadlineMs).toBeGreaterThan(nowMs);
+      firstRank = Math.min(firstRank, tracked.rank);
+    }
+    // Only jobs that have not waited long may be overtaken, by a full batch: so nobody starves.
+    for (const { rank, arrivedMs } of this.#runnable()) {
+      if (nowMs - arrivedMs >= limits.maxQueueDelayMs) expect(rank).toBeGreaterThanOrEqual(firstRank);
+    }
+  }
+
+  /** Nothing more happens at this time. */
+  #checkRest(): void {
+    const { limits, concurrency } = this.#scenario;
+    expect(this.#batcher.depth).toBeLessThanOrEqual(limits.maxQueue);
+    expect(this.#batcher.inFlight).toBeLessThanOrEqual(concurrency + 1);
+    const runnable = this.#runnable();
+    if (this.#batcher.inFlight < concurrency) expect(runnable).toEqual([]);
+    if (this.#batcher.inFlight === concurrency) {
+      for (const { arrivedMs } of runnable) expect(this.clock.nowMs() - arrivedMs).toBeLessThan(limits.maxQueueDelayMs);
+    }
+    for (const { answers, deadlineMs, controller } of this.calls) {
+      if (deadlineMs <= this.clock.nowMs() || controller.signal.aborted) expect(answers).toBe(1);
+    }
+  }
+
+  /** Jobs that wait although their own program is ready. */
+  #runnable(): TrackedJob[] {
+    return this.calls
+      .filter(({ answers, controller, deadlineMs }) => {
+        return answers === 0 && !controller.signal.aborted && deadlineMs > this.clock.nowMs();
+      })
+      .flatMap(({ jobs }) => jobs)
+      .filter(({ runs, job, own }) => runs === 0 && this.#store.isReady(job.spec, own));
+  }
+}
+
+describe('the batcher', () => {
+  it('keeps its promises whatever arrives, fails, compiles slowly, is cancelled or comes late', async () => {
+    await fc.assert(
+      fc.asyncProperty(scenarios, async (scenario) => {
+        const simulation = new Simulation(scenario);
+        await simulation.play();
+        for (const { jobs, outcome, answers } of simulation.calls) {
+          expect(answers).toBe(1);
+          if (outcome === null || outcome instanceof CoordinatorError) continue;
+          expect(outcome).toHaveLength(jobs.length);
+          for (const [i, { job }] of jobs.entries()) expect(outcome[i]!.outputs.get('plan')).toEqual(expectedPlan(job));
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('answers all callers who neither leave nor hurry when nothing fails, LOW ones under any load included', async () => {
+    await fc.assert(
+      fc.asyncProperty(scenarios, async (scenario) => {
+        const patient: Scenario = {
+          ...scenario,
+          arrivals: scenario.arrivals.map((arrival) => ({
+            ...arrival,
+            jobs: arrival.jobs.map((job) => ({
+              ...job,
+              iterations: job.iterations === brokenKey ? coldKeys[0]! : job.iterations,
+            })),
+            deadlineInMs: Infinity,
+            cancelInMs: Infinity,
+          })),
+          limits: { ...scenario.limits, maxQueue: 64 },
+          failEvery: 0,
+          drainAtMs: Infinity,
+        };
+        const simulation = new Simulation(patient);
+        await simulation.play();
+        for (const { outcome } of simulation.calls) expect(outcome).toBeInstanceOf(Array);
+      }),
+      { numRuns: 50 },
+    );
+  });
+});

@@ -1,0 +1,210 @@
+import { describe, expect, it } from 'vitest';
+import {
+  decide,
+  defaultMaxPaddingWaste,
+  headStartMs,
+  rankOf,
+  type BatchingView,
+  type BatchLimits,
+  type Decision,
+  type WaitingJob,
+} from '../../src/batching/policy.js';
+import type { Priority } from '../../src/problem.js';
+
+interface NamedJob extends WaitingJob {
+  readonly name: string;
+}
+
+const limits: BatchLimits = { maxBatch: 4, maxQueueDelayMs: 2, maxPaddingWaste: defaultMaxPaddingWaste };
+const nowMs = 10_000;
+
+function job(name: string, ageMs = 0, options: Partial<NamedJob> = {}): NamedJob {
+  return {
+    name,
+    key: 'k',
+    agents: 128,
+    tasks: 128,
+    priority: 'NORMAL',
+    enqueuedMs: nowMs - ageMs,
+    deadlineMs: Infinity,
+    compiling: null,
+    ...options,
+  };
+}
+
+function view(jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> = {}): BatchingView<NamedJob> {
+  const ordered = jobs.toSorted((a, b) => rankOf(a.priority, a.enqueuedMs) - rankOf(b.priority, b.enqueuedMs));
+  const earliestDeadlineMs = Math.min(Infinity, ...jobs.map(({ deadlineMs }) => deadlineMs));
+  return {
+    waiting: { inOrder: () => ordered, earliestDeadlineMs },
+    inFlight: 0,
+    concurrency: 1,
+    draining: false,
+    ...load,
+  };
+}
+
+const decideOn = (jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> = {}, changed = {}) =>
+  decide(view(jobs, load), nowMs, { ...limits, ...changed });
+
+/** What a decision says, in short. */
+function told(decision: Decision<NamedJob>): unknown {
+  if (decision.kind === 'wait') return { untilMs: decision.untilMs };
+  if (decision.kind === 'drop') return { expired: decision.expired.map(({ name }) => name).join(' ') };
+  const { jobs, bucket } = decision.batch;
+  return [
+    decision.reason,
+    jobs.map(({ name }) => name).join(' '),
+    `b${bucket.batch} n${bucket.agents} m${bucket.tasks}`,
+  ];
+}
+
+describe('when a batch is dispatched', () => {
+  it('waits for nothing when nothing waits', () => {
+    expect(told(decideOn([]))).toEqual({ untilMs: Infinity });
+  });
+
+  it('at once when the engine is idle', () => {
+    expect(told(decideOn([job('a')]))).toEqual(['idle', 'a', 'b1 n128 m128']);
+    expect(told(decideOn([job('a')], { inFlight: 1, concurrency: 2 }))).toEqual(['idle', 'a', 'b1 n128 m128']);
+  });
+
+  it('held back behind a running batch until the oldest job has waited long enough', () => {
+    const busy = { inFlight: 1 };
+    expect(told(decideOn([job('a', 1.5), job('b', 0.5)], busy))).toEqual({ untilMs: nowMs + 0.5 });
+    expect(told(decideOn([job('a', 2), job('b', 0.5)], busy))).toEqual(['delay', 'a b', 'b2 n128 m128']);
+  });
+
+  it('at once behind a running batch when it is full', () => {
+    const jobs = ['a', 'b', 'c', 'd', 'e'].map((name) => job(name));
+    expect(told(decideOn(jobs, { inFlight: 1 }))).toEqual(['full', 'a b c d', 'b4 n128 m128']);
+    expect(told(decideOn(jobs))).toEqual(['full', 'a b c d', 'b4 n128 m128']);
+  });
+
+  it('never as a second staged batch, however full or late', () => {
+    const jobs = ['a', 'b', 'c', 'd'].map((name) => job(name, 1000));
+    expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ untilMs: Infinity });
+  });
+
+  it('without holding back while draining', () => {
+    expect(told(decideOn([job('a')], { inFlight: 1, draining: true }))).toEqual(['drain', 'a', 'b1 n128 m128']);
+    expect(told(decideOn([job('a')], { draining: true }))).toEqual(['drain', 'a', 'b1 n128 m128']);
+  });
+
+  it('not for jobs whose program is being compiled, which do not block the others', () => {
+    const blocked = job('a', 50, { compiling: 'p' });
+    expect(told(decideOn([blocked]))).toEqual({ untilMs: Infinity });
+    expect(told(decideOn([blocked, job('b')]))).toEqual(['idle', 'b', 'b1 n128 m128']);
+    expect(told(decideOn([blocked, job('b')], { inFlight: 1 }))).toEqual({ untilMs: nowMs + 2 });
+  });
+});
+
+describe('expired jobs', () => {
+  it('are dropped before anything is dispatched, even while their program compiles', () => {
+    const jobs = [
+      job('late', 5, { deadlineMs: nowMs }),
+      job('later', 5, { deadlineMs: nowMs - 3, compiling: 'p' }),
+      job('b', 5, { deadlineMs: nowMs + 0.1 }),
+    ];
+    expect(told(decideOn(jobs))).toEqual({ expired: 'late later' });
+    expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ expired: 'late later' });
+  });
+
+  it('are waited for where nothing else happens before', () => {
+    const hasty = job('a', 0, { deadlineMs: nowMs + 1 });
+    expect(told(decideOn([hasty], { inFlight: 1 }))).toEqual({ untilMs: nowMs + 1 });
+    expect(told(decideOn([hasty], { inFlight: 2 }))).toEqual({ untilMs: nowMs + 1 });
+    expect(told(decideOn([job('a', 0, { deadlineMs: nowMs + 9 })], { inFlight: 1 }))).toEqual({ untilMs: nowMs + 2 });
+  });
+});
+
+describe('who goes first', () => {
+  const leadOf = (jobs: readonly NamedJob[]) => told(decideOn(jobs, {}, { maxBatch: 1 }));
+
+  it('HIGH before NORMAL before LOW', () => {
+    const jobs = [job('low', 3, { priority: 'LOW' }), job('normal', 2), job('high', 1, { priority: 'HIGH' })];
+    expect(leadOf(jobs)).toEqual(['full', 'high', 'b1 n128 m128']);
+    expect(leadOf(jobs.slice(0, 2))).toEqual(['full', 'normal', 'b1 n128 m128']);
+  });
+
+  it('first come, first served within a priority', () => {
+    for (const priority of ['LOW', 'NORMAL', 'HIGH'] as Priority[]) {
+      expect(leadOf([job('new', 1, { priority }), job('old', 2, { priority })])).toEqual([
+        'full',
+        'old',
+        'b1 n128 m128',
+      ]);
+    }
+  });
+
+  it('a job that has waited one head start longer goes before the next priority, so that nobody starves', () => {
+    const low = job('low', headStartMs + 1, { priority: 'LOW' });
+    expect(leadOf([job('normal'), low])).toEqual(['full', 'low', 'b1 n128 m128']);
+    expect(leadOf([job('high', 0, { priority: 'HIGH' }), low])).toEqual(['full', 'high', 'b1 n128 m128']);
+    const aged = job('aged', 2 * headStartMs + 1, { priority: 'LOW' });
+    expect(leadOf([job('high', 0, { priority: 'HIGH' }), aged])).toEqual(['full', 'aged', 'b1 n128 m128']);
+  });
+
+  it('a full batch goes before a first job that may still wait, unless its priority is lower', () => {
+    const others = ['b', 'c', 'd', 'e'].map((name) => job(name, 0, { key: 'other' }));
+    const busy = { inFlight: 1 };
+    expect(told(decideOn([job('a', 1), ...others], busy))).toEqual(['full', 'b c d e', 'b4 n128 m128']);
+    expect(told(decideOn([job('a', 1, { priority: 'HIGH' }), ...others], busy))).toEqual({ untilMs: nowMs + 1 });
+    expect(told(decideOn([job('a', 2), ...others], busy))).toEqual(['delay', 'a', 'b1 n128 m128']);
+  });
+});
+
+describe('who shares a batch', () => {
+  const sized = (name: string, agents: number, tasks: number) => job(name, 0, { agents, tasks });
+
+  it('only jobs of one key, in order, in the smallest batch size that holds them', () => {
+    const jobs = [job('a', 5), job('x', 4, { key: 'other' }), job('b', 3), job('c', 2)];
+    expect(told(decideOn(jobs))).toEqual(['idle', 'a b c', 'b4 n128 m128']);
+  });
+
+  it('a smaller job joins a larger bucket and a larger one widens it, in N and M independently', () => {
+    expect(told(decideOn([sized('a', 128, 64), sized('b', 128, 128)]))).toEqual(['idle', 'a b', 'b2 n128 m128']);
+    expect(told(decideOn([sized('a', 128, 128), sized('b', 64, 64)]))).toEqual(['idle', 'a b', 'b2 n128 m128']);
+    expect(told(decideOn([sized('a', 64, 128), sized('b', 128, 64)], {}, { maxPaddingWaste: 0.5 }))).toEqual([
+      'idle',
+      'a b',
+      'b2 n128 m128',
+    ]);
+  });
+
+  it('not where the whole batch would be padded beyond the limit', () => {
+    // (16 + 1) / 32 of the cells would be the jobs' own: a waste of 0.47.
+    expect(told(decideOn([sized('a', 128, 128), sized('b', 32, 32)]))).toEqual(['idle', 'a', 'b1 n128 m128']);
+    // (32 + 1) / 48: 0.31.
+    const pair = [sized('a', 128, 128), sized('b', 128, 128), sized('c', 32, 32)];
+    expect(told(decideOn(pair))).toEqual(['idle', 'a b c', 'b4 n128 m128']);
+    // One large job does not drag many small ones along.
+    const small = [sized('a', 64, 64), sized('b', 64, 64), sized('c', 128, 128)];
+    expect(told(decideOn(small))).toEqual(['idle', 'a b', 'b2 n64 m64']);
+    expect(told(decideOn(pair, {}, { maxPaddingWaste: 0 }))).toEqual(['idle', 'a b', 'b2 n128 m128']);
+  });
+
+  it('never beyond the batch limit of the bucket that the batch has grown to', () => {
+    const many = { maxBatch: 32, maxPaddingWaste: 1 };
+    const jobs = [sized('a', 512, 16), sized('b', 512, 16), sized('c', 512, 16), sized('d', 1024, 16)];
+    expect(told(decideOn(jobs, {}, many))).toEqual(['idle', 'a b c', 'b4 n512 m16']);
+    expect(told(decideOn([sized('a', 512, 16), sized('d', 1024, 16)], {}, many))).toEqual([
+      'full',
+      'a d',
+      'b2 n1024 m16',
+    ]);
+  });
+
+  it('a job alone runs in its own bucket whatever the limits', () => {
+    expect(told(decideOn([sized('a', 5120, 5120)], {}, { maxPaddingWaste: 0 }))).toEqual([
+      'full',
+      'a',
+      'b1 n5120 m5120',
+    ]);
+    expect(told(decideOn([job('a', 0, { tasks: 0 })], {}, { maxPaddingWaste: 0 }))).toEqual([
+      'idle',
+      'a',
+      'b1 n128 m0',
+    ]);
+  });
+});
