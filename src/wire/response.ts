@@ -1,7 +1,7 @@
 /** The domain's answer as a CoordinateResponse message. */
 import type { Answer, AssignmentAnswer, ConsensusAnswer, Problem } from '../problem.js';
 import type { AssignmentResultMessage, ConsensusResultMessage, CoordinateResponseMessage } from './messages.js';
-import { encodeTensor } from './tensor.js';
+import { encodeTensor, numbersOf } from './tensor.js';
 
 /** A plan counts as converged where both of its marginal errors are below this. */
 export const convergedBelow = 1e-3;
@@ -34,7 +34,7 @@ function encodeAssignment({ hard, soft, churn }: AssignmentAnswer, problem: Prob
   const topK = soft?.topK ?? null;
   const topKShape = topK === null ? [] : [problem.agentCount, topK.count];
   return {
-    taskOfAgent: hard === null ? [] : Array.from(hard.taskOfAgent),
+    taskOfAgent: hard === null ? [] : numbersOf(hard.taskOfAgent),
     unservedTasks: hard?.unservedTasks ?? [],
     idleAgentIds: hard === null ? [] : idleIds(hard.taskOfAgent, problem),
     unservedTaskIds: hard === null ? [] : idsOf(hard.unservedTasks, problem.taskIds),
@@ -67,8 +67,8 @@ function encodeConsensus(consensus: ConsensusAnswer, values: boolean): Consensus
     weights: encodeTensor(weights, [weights.length], values),
     kernel: encodeTensor(kernel, [kernel.length], values),
     outliers: consensus.outliers,
-    scale: Array.from(consensus.scale),
-    effectiveCount: Array.from(consensus.effectiveCount),
+    scale: numbersOf(consensus.scale),
+    effectiveCount: numbersOf(consensus.effectiveCount),
     lastStep: consensus.lastStep,
   };
 }

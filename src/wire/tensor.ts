@@ -98,11 +98,18 @@ export function encodeTensor(
     dtype: data instanceof Float32Array ? 'FLOAT32' : data instanceof Int32Array ? 'INT32' : 'UINT8',
     shape: shape.map(String),
     data: outputValues ? noBytes : bytesView(data),
-    values: outputValues ? Array.from(data) : [],
+    values: outputValues ? numbersOf(data) : [],
   };
 }
 
 const noBytes: Uint8Array = new Uint8Array(0);
+
+/** The elements as a plain array, as the loader demands repeated fields. (Array.from walks an iterator: many times slower.) */
+export function numbersOf(data: Float32Array | Int32Array | Uint8Array): number[] {
+  const numbers = new Array<number>(data.length);
+  for (let i = 0; i < data.length; i++) numbers[i] = data[i]!;
+  return numbers;
+}
 
 /** The memory of a typed array, as little-endian bytes; not copied. */
 export function bytesView(data: Float32Array | Int32Array | Uint8Array): Buffer {
