@@ -17,8 +17,6 @@ import type { Logger } from './log.js';
 import type { CoreContext, RunnableCore } from './start.js';
 
 const bytesPerMiB = 1024 * 1024;
-/** Room in a message beside its tensors. */
-const bytesPerElement = 4;
 
 /** Rejects where the policy directory cannot be read, the default policy does not exist, or the engine does not start. */
 export async function createCore({ config, clock, metrics, log }: CoreContext): Promise<RunnableCore> {
@@ -73,7 +71,8 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     maxAgents: sizeLadder.at(-1)!,
     maxTasks: sizeLadder.at(-1)!,
     maxWidth: widthLadder.at(-1)!,
-    maxTensorElements: maxMessageBytes / bytesPerElement,
+    // A tensor's bytes are checked against its shape before anything is allocated; one byte an element is the least.
+    maxTensorElements: maxMessageBytes,
     maxMessageBytes,
   };
 
