@@ -1,9 +1,10 @@
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/clock.js';
+import { systemClock, type Clock } from '../../src/clock.js';
 import type { LoadedProgram } from '../../src/engine/engine.js';
 import { OnnxEngine } from '../../src/engine/onnx-engine.js';
 import { createMetrics } from '../../src/metrics.js';
+import { settle, VirtualClock } from '../virtual-clock.js';
 import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
 
 const bucket: Bucket = { batch: 2, agents: 16, tasks: 16 };
@@ -19,12 +20,12 @@ const specOf = (parameters = ''): ProgramSpec => ({
 
 const engines: OnnxEngine[] = [];
 
-function start(hangTimeoutMs = 20_000) {
+function start(clock: Clock = systemClock) {
   const metrics = createMetrics(new Registry());
   const engine = new OnnxEngine({
-    clock: systemClock,
+    clock,
     metrics,
-    hangTimeoutMs,
+    hangTimeoutMs: 60_000,
     workerEntry: new URL('engine-fault-worker.mjs', import.meta.url),
   });
   engines.push(engine);
@@ -129,19 +130,32 @@ describe('ONNX engine', () => {
   });
 
   it('replaces a worker that hangs in a run or in a load', async () => {
-    const { load, resets, restarts } = start(400);
+    const clock = new VirtualClock();
+    const { engine, load, resets, restarts } = start(clock);
     const program = await load();
-    await expect(program.run(inputsOf(103))).rejects.toMatchObject({ code: 'ENGINE_FAILED', retryable: true });
-    await expect(load(specOf('hang'))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    const hangingRun = program.run(inputsOf(103));
+    const behindIt = load();
+    await settle();
+    clock.advance(59_000);
+    expect(resets).toEqual([]);
+    clock.advance(2_000);
+    for (const lost of [hangingRun, behindIt])
+      await expect(lost).rejects.toMatchObject({ code: 'ENGINE_FAILED', retryable: true });
+    await engine.whenReady();
+    const hangingLoad = load(specOf('hang'));
+    await settle();
+    clock.advance(61_000);
+    await expect(hangingLoad).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
     expect(await firstOutput(await load(), 1)).toBe(2);
     expect(resets).toEqual(['hang', 'hang']);
     expect(await restarts()).toEqual([['hang', 2]]);
   });
 
   it('does not take an idle worker for a hanging one', async () => {
-    const { load, resets } = start(100);
+    const clock = new VirtualClock();
+    const { load, resets } = start(clock);
     const program = await load();
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    for (let hour = 0; hour < 24; hour++) clock.advance(3_600_000);
     expect(await firstOutput(program, 5)).toBe(10);
     expect(resets).toEqual([]);
   });
