@@ -39,7 +39,8 @@ export function solveExact(reduction: Reduction, shouldStop: () => boolean): Int
     dropNeedlessPairs(reduction);
     slots = columnOfSlots(reduction.capacities);
   }
-  const byAgent = rows <= slots.length;
+  // Copies of a task can share a line, copies of a column cannot.
+  const byAgent = rows < slots.length || (rows === slots.length && slots.length === reduction.tasks.length);
   if (byAgent && rows * slots.length > maxExactCells) {
     const received = `${rows} agents and a joint capacity of ${slots.length}`;
     const expected = `agents x joint capacity of at most ${maxExactCells} for EXACT`;

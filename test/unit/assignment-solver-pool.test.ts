@@ -1,0 +1,150 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { HardProblem, HardSolver } from '../../src/assignment/hard.js';
+import { createSolverPool, type SolverPoolOptions } from '../../src/assignment/solver-pool.js';
+import { systemClock } from '../../src/clock.js';
+import { settle, VirtualClock } from '../virtual-clock.js';
+import { distanceUtility, hardProblem, uniformUtility } from './assignment-problems.js';
+
+const nobody = (): AbortSignal => new AbortController().signal;
+const pools: HardSolver[] = [];
+
+function pool(options: Partial<SolverPoolOptions> = {}): HardSolver {
+  const created = createSolverPool({ clock: systemClock, threads: 1, ...options });
+  pools.push(created);
+  return created;
+}
+
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((created) => created.close()));
+});
+
+const small = (seed: number, more: Partial<HardProblem> = {}) =>
+  hardProblem(20, 20, uniformUtility(20, 20, seed), more);
+
+/** Would keep the exact solver busy for longer than a test may take. */
+const endless = () => hardProblem(2500, 2500, distanceUtility(2500, 2500, 1, 4), { solver: 'EXACT' });
+
+describe('solver pool', () => {
+  it('answers each of many concurrent problems with its own optimum', async () => {
+    const solver = pool({ threads: 2 });
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, async (_, index) => {
+        // The diagonal shifted by the index is worth most.
+        const size = 5 + (index % 7);
+        const utility = new Float32Array(size * size);
+        for (let agent = 0; agent < size; agent++) utility[agent * size + ((agent + index) % size)] = 1;
+        return solver.solve(hardProblem(size, size, utility), nobody());
+      }),
+    );
+    answers.forEach((answer, index) => {
+      const size = 5 + (index % 7);
+      expect(answer.taskOfAgent).toEqual(Int32Array.from({ length: size }, (_, agent) => (agent + index) % size));
+      expect(answer).toMatchObject({ objective: size, upperBound: size, solver: 'exact' });
+    });
+  });
+
+  it('leaves the rest of a buffer alone of which the utility is a part', async () => {
+    const buffer = new Float32Array(200 * 200 + 10).fill(7);
+    const answer = await pool().solve(hardProblem(200, 200, buffer.subarray(10)), nobody());
+    expect(answer.objective).toBe(1400);
+    expect(buffer.length).toBe(200 * 200 + 10);
+    expect(buffer[0]).toBe(7);
+  });
+
+  it('passes on why a problem is refused, without harm to its neighbours', async () => {
+    const solver = pool();
+    const bad = solver.solve(small(1, { locks: new Int32Array(20).fill(3) }), nobody());
+    const good = solver.solve(small(2), nobody());
+    await expect(bad).rejects.toMatchObject({
+      code: 'REQUEST_INVALID',
+      violations: [{ field: 'assignment.locks[1]' }],
+    });
+    await expect(good).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('counts the time in the queue towards the budget', async () => {
+    const clock = new VirtualClock();
+    const solver = pool({ clock });
+    const late = solver.solve(small(1, { budgetMs: 1000 }), nobody());
+    const patient = solver.solve(small(1, { budgetMs: 100_000 }), nobody());
+    // The thread is not up yet: both wait.
+    clock.advance(2000);
+    await expect(late).resolves.toMatchObject({ solver: 'greedy' });
+    await expect(patient).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('stops an exact solve at its budget and goes on with the same thread', async () => {
+    const solver = pool();
+    const utility = distanceUtility(1000, 1000, 1, 9);
+    const answer = await solver.solve(hardProblem(1000, 1000, utility, { budgetMs: 150 }), nobody());
+    expect(answer.solver).toBe('greedy');
+    expect(answer.upperBound).toBeGreaterThanOrEqual(answer.objective);
+    await expect(solver.solve(small(3), nobody())).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('rejects a cancelled problem at once, wherever it is, and lets the others be', async () => {
+    const solver = pool();
+    const controller = new AbortController();
+    const running = solver.solve(endless(), controller.signal);
+    const waiting = solver.solve(small(1), controller.signal);
+    const other = solver.solve(small(2), nobody());
+    // The thread has the first one when it is ready; the second message it can get comes only after that.
+    await expect(Promise.race([other, settle().then(() => 'pending')])).resolves.toBe('pending');
+    controller.abort();
+    await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(waiting).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(solver.solve(small(3), controller.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(other).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('interrupts a solve whose caller has gone, so that the thread is free again', async () => {
+    const solver = pool();
+    await solver.solve(small(1), nobody());
+    const controller = new AbortController();
+    const running = solver.solve(endless(), controller.signal);
+    // The thread is up, so the problem is with it after this.
+    await settle();
+    controller.abort();
+    await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(solver.solve(small(2), nobody())).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('keeps a thread free of large problems, so that small ones overtake them', async () => {
+    const solver = pool({ threads: 2 });
+    const controller = new AbortController();
+    const large = [solver.solve(endless(), controller.signal), solver.solve(endless(), controller.signal)];
+    const outcomes = Promise.allSettled(large);
+    await expect(solver.solve(small(1), nobody())).resolves.toMatchObject({ solver: 'exact' });
+    controller.abort();
+    expect((await outcomes).map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
+  });
+
+  it('loses only the problem that kills its thread', async () => {
+    const solver = pool({ workerEntry: new URL('faulty-solver-worker.mjs', import.meta.url) });
+    const deadly = hardProblem(13, 13, uniformUtility(13, 13, 1));
+    const outcomes = await Promise.allSettled([
+      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(index), nobody())),
+      solver.solve(deadly, nobody()),
+      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(10 + index), nobody())),
+    ]);
+    const rejected = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [index] : []));
+    expect(rejected).toEqual([5]);
+    expect(outcomes[5]).toMatchObject({ reason: { code: 'INTERNAL' } });
+    await expect(solver.solve(small(30), nobody())).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('refuses what waits when no thread can be started', async () => {
+    const solver = pool({ workerEntry: new URL('broken-solver-worker.mjs', import.meta.url) });
+    await expect(solver.solve(small(1), nobody())).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(solver.solve(small(2), nobody())).rejects.toMatchObject({ code: 'INTERNAL' });
+  });
+
+  it('rejects everything that is not answered when it closes, and everything after', async () => {
+    const solver = pool();
+    const outcomes = Promise.allSettled([solver.solve(endless(), nobody()), solver.solve(small(1), nobody())]);
+    await settle();
+    await solver.close();
+    for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { code: 'DRAINING' } });
+    await expect(solver.solve(small(2), nobody())).rejects.toMatchObject({ code: 'DRAINING' });
+  });
+});

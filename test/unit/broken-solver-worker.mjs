@@ -1,0 +1,2 @@
+// A solver thread that never starts.
+throw new Error('no solver here');
