@@ -45,7 +45,9 @@ export class CoordinatorCallError extends Error {
 /** What grpc-js reported, with the details that the service packed into it. */
 export function fromServiceError(error: ServiceError, requestId: string): CoordinatorCallError {
   const details = readDetails(error.metadata);
-  return new CoordinatorCallError(codeName(error.code), error.details, {
+  // grpc-js ends connection failures with an empty "Resolution note".
+  const message = error.details.replace(/\s*Resolution note:\s*$/, '');
+  return new CoordinatorCallError(codeName(error.code), message, {
     reason: details.reason,
     fieldViolations: details.fieldViolations,
     retryAfterMs: details.retryAfterMs,

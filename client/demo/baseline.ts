@@ -2,10 +2,10 @@
  * The yardstick: the same world commanded greedily, without any service. Every second the closest pair of a free robot
  * and an open site with a place left is taken first, then the next closest; a robot keeps its site until that is served.
  * It weighs urgency, time and battery as the commander does to tell which trips are worth making, and it is given what
- * the commander must find out: which position sensors are broken. What it lacks is the view of the whole.
+ * the commander must find out: which position sensors are broken. It parks those robots. What it lacks is the view of the whole.
  */
 import { fillUtility, idleUtilityS } from './utility.js';
-import { World, type WorldOptions } from './world.js';
+import { parked, World, type WorldOptions } from './world.js';
 
 export interface Outcome {
   readonly sitesServed: number;
@@ -46,7 +46,7 @@ export class GreedyBaseline {
       const goal = this.goals[robot.index]!;
       const keeps = world.takesOrders(robot) && !world.isBroken(robot) && (places[goal] ?? 0) > 0;
       if (keeps) places[goal]! -= 1;
-      else this.goals[robot.index] = -1;
+      else this.goals[robot.index] = world.isBroken(robot) ? parked : -1;
     }
     return places;
   }

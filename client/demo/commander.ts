@@ -2,7 +2,7 @@
 import type { CoordinateAnswer, CoordinateRequest } from '../request.js';
 import { FaultWatch } from './fault-watch.js';
 import { fillUtility, idleUtilityS } from './utility.js';
-import type { World } from './world.js';
+import { parked, type World } from './world.js';
 
 /** Seconds of utility that a robot's present task is worth on top: against robots that change their minds every tick. */
 const keepBonusS = 12;
@@ -10,7 +10,7 @@ const free = -2;
 const mustIdle = -1;
 
 export class Commander {
-  /** [N] site of each robot, -1 none; what `World.step` takes. */
+  /** [N] site of each robot, -1 none, `parked` where its sensor is not believed; what `World.step` takes. */
   readonly goals: Int32Array;
   readonly faults: FaultWatch;
   /** Times a robot was taken off a site that still needed it. */
@@ -67,17 +67,23 @@ export class Commander {
 
   /** Makes the answer the swarm's orders and updates the verdicts on robots. */
   apply(world: World, answer: CoordinateAnswer): void {
+    if (answer.consensus !== null) this.faults.update(answer.consensus.outliers, this.#present);
     const tasks = answer.assignment?.taskOfAgent ?? new Int32Array(0);
     for (let i = 0; i < this.goals.length; i += 1) {
       const before = this.goals[i]!;
-      const after = tasks[i] ?? -1;
+      const after = this.faults.isFaulty(i) ? parked : (tasks[i] ?? -1);
       const site = world.sites[before];
-      if (after !== before && site !== undefined && world.isOpen(site) && world.takesOrders(world.robots[i]!)) {
+      if (
+        after !== parked &&
+        after !== before &&
+        site !== undefined &&
+        world.isOpen(site) &&
+        world.takesOrders(world.robots[i]!)
+      ) {
         this.mindChanges += 1;
       }
       this.goals[i] = after;
     }
-    if (answer.consensus !== null) this.faults.update(answer.consensus.outliers, this.#present);
   }
 
   /** The present tasks; a site that was served meanwhile is nobody's task any more. */

@@ -19,7 +19,7 @@ export interface Look {
 /** Below this the map would show nothing: numbers only. */
 const leastMapRows = 10;
 const leastMapColumns = 30;
-const panelColumns = 43;
+const panelColumns = 50;
 /** A served site's mark stays this long. */
 const servedMarkS = 12;
 
@@ -42,6 +42,7 @@ export interface Glyphs {
   readonly charger: string;
   readonly beacon: string;
   readonly estimate: string;
+  readonly both: string;
   readonly mean: string;
   readonly border: string;
 }
@@ -57,6 +58,7 @@ const unicodeGlyphs: Glyphs = {
   idle: '·',
   charging: '▪',
   beacon: '◉',
+  both: '⊕',
   border: '╭╮╰╯─│',
 };
 const asciiGlyphs: Glyphs = {
@@ -69,6 +71,7 @@ const asciiGlyphs: Glyphs = {
   idle: '.',
   charging: '=',
   beacon: 'B',
+  both: '&',
   border: '++++-|',
 };
 
@@ -96,8 +99,7 @@ function drawMap(moment: Moment, glyphs: Glyphs, columns: number, rows: number):
     Array.from({ length: columns }, (): Cell => ({ char: ' ', style: 'plain' })),
   );
   const put = (place: Point, char: string, style: Style): void => {
-    const column = Math.min(columns - 1, Math.max(0, Math.floor((place.x / mapSizeM) * columns)));
-    const row = Math.min(rows - 1, Math.max(0, Math.floor((1 - place.y / mapSizeM) * rows)));
+    const [column, row] = cellAt(place, columns, rows);
     cells[row]![column] = { char, style };
   };
   // What matters more is drawn later.
@@ -111,9 +113,20 @@ function drawMap(moment: Moment, glyphs: Glyphs, columns: number, rows: number):
     put(robot, convicted(robot) ? glyphs.faulty : glyphs.unseenFault, 'red');
   }
   if (tally.plainMean !== null) put(tally.plainMean, glyphs.mean, 'dim');
-  put(world.beacon, glyphs.beacon, 'magenta');
-  if (tally.estimate !== null) put(tally.estimate, glyphs.estimate, 'white');
+  const beacon = tally.beacon ?? world.beacon;
+  put(beacon, glyphs.beacon, 'magenta');
+  if (tally.estimate !== null) {
+    const estimate = cellAt(tally.estimate, columns, rows);
+    const same = cellAt(beacon, columns, rows).every((value, axis) => value === estimate[axis]);
+    put(tally.estimate, same ? glyphs.both : glyphs.estimate, same ? 'magenta' : 'white');
+  }
   return framed(cells, glyphs.border);
+}
+
+/** Column and row of a place; what lies outside is shown at the edge. North is up. */
+function cellAt(place: Point, columns: number, rows: number): readonly [number, number] {
+  const along = (share: number, count: number): number => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+  return [along(place.x / mapSizeM, columns), along(1 - place.y / mapSizeM, rows)];
 }
 
 function drawSite(world: World, site: Site, glyphs: Glyphs, put: (p: Point, c: string, s: Style) => void): void {

@@ -1,13 +1,14 @@
 /** The numbers beside (or below) the map. */
-import { outcomeOf } from './baseline.js';
+import { type Outcome, outcomeOf } from './baseline.js';
 import type { Glyphs, Moment } from './draw.js';
-import { distanceM } from './map.js';
+import { distanceM, type Point } from './map.js';
 import { type Span, span } from './style.js';
 import { percent } from './summary.js';
 import { percentile } from './tally.js';
 import { type RobotState, stepS } from './world.js';
 
 const barCells = 20;
+const leastSites = 10;
 
 /** `short`: a few dense lines for the space below a map. */
 export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] {
@@ -25,7 +26,7 @@ export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] 
     span(note, 'dim'),
   ];
   return [
-    [span('tensor-consensus', 'bold'), span('  a swarm, coordinated live', 'dim')],
+    [span('tensor-consensus', 'bold'), span('  a swarm, live', 'dim')],
     [span(moment.address, 'dim'), span(`  ${moment.tally.engine}`, 'dim')],
     [],
     [span('time     ', 'dim'), span(values.bar, 'green'), span(` ${values.time}`)],
@@ -62,7 +63,8 @@ export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] 
     [
       span(`${glyphs.served} served   `, 'green'),
       span(`${glyphs.beacon} beacon   `, 'magenta'),
-      span(`${glyphs.estimate} agreed on `, 'white'),
+      span(`${glyphs.estimate} agreed on  `, 'white'),
+      span(`${glyphs.both} both  `, 'magenta'),
       span(`${glyphs.mean} mean`, 'dim'),
     ],
   ];
@@ -78,24 +80,24 @@ function valuesOf({ world, baseline, commander, tally }: Moment) {
   ).length;
   const open = world.sites.filter((site) => world.isOpen(site)).length;
   const done = Math.round((barCells * world.now) / world.steps);
-  const error = tally.estimate === null ? 0 : distanceM(tally.estimate, world.beacon);
-  const meanError = tally.plainMean === null ? 0 : distanceM(tally.plainMean, world.beacon);
+  const error = errorText(tally.estimate, tally.beacon);
+  const meanError = errorText(tally.plainMean, tally.beacon);
   return {
     time: `${world.now * stepS} / ${world.steps * stepS} s`,
     bar: '='.repeat(done) + '-'.repeat(barCells - done),
     sites: `${open} open, ${ours.sitesServed} of ${world.sites.length} served`,
     served: `served ${ours.sitesServed}`,
     greedyServed: `greedy ${greedy.sitesServed}`,
-    travel: `${ours.travelPerSiteM.toFixed(0)} m/site`,
-    greedyTravel: `greedy ${greedy.travelPerSiteM.toFixed(0)} m`,
+    travel: travelText(ours),
+    greedyTravel: `greedy ${travelText(greedy)}`,
     wait: `${ours.meanWaitS.toFixed(0)} s`,
     greedyWait: `greedy ${greedy.meanWaitS.toFixed(0)} s`,
     busy: `${count('travelling')} driving, ${count('working')} working`,
     others: `${count('idle')} idle, ${count('to-charger', 'charging')} charging, ${count('absent', 'gone')} away`,
     faulty: `${convicted} found`,
-    unseen: `${unseen} broken, not seen yet`,
-    beacon: `${error.toFixed(1)} m off`,
-    mean: `plain mean ${meanError.toFixed(1)} m`,
+    unseen: `${unseen} broken, not found yet`,
+    beacon: `${error} off`,
+    mean: `plain mean ${meanError}`,
     gap: percent(tally.worstGap, 3),
     solver: tally.solver,
     churn: percent(tally.churn, 1),
@@ -104,17 +106,25 @@ function valuesOf({ world, baseline, commander, tally }: Moment) {
   };
 }
 
+function errorText(thought: Point | null, truth: Point | null): string {
+  return thought === null || truth === null ? '-' : `${distanceM(thought, truth).toFixed(1)} m`;
+}
+
+/** Travel per site means nothing until some are served. */
+function travelText({ sitesServed, travelPerSiteM }: Outcome): string {
+  return sitesServed < leastSites ? '-' : `${travelPerSiteM.toFixed(0)} m/site`;
+}
+
 /** One line for logs: a moment without a terminal. */
 export function progressLine(moment: Moment): string {
   const values = valuesOf(moment);
   return [
-    `t ${values.time}`,
-    values.sites,
-    values.busy,
-    `faulty ${values.faulty}`,
-    `travel ${values.travel} (${values.greedyTravel})`,
+    values.time.padStart(9),
+    values.sites.padEnd(27),
+    values.busy.padEnd(23),
+    `faulty ${values.faulty}`.padEnd(15),
+    `travel ${values.travel} (${values.greedyTravel})`.padEnd(34),
     `beacon ${values.beacon} (${values.mean})`,
-    `gap ${values.gap}`,
     `call ${values.call}`,
-  ].join(' | ');
+  ].join('  ');
 }

@@ -9,7 +9,7 @@ const leavingShare = 0.05;
 const breakingShare = 0.08;
 /** Share of the sites that are there at the start; the others appear until `lastSiteAt` of the run. */
 const sitesAtStart = 0.2;
-const lastSiteAt = 0.68;
+const lastSiteAt = 0.72;
 const marginM = 30;
 
 const robotTopics = {
@@ -87,7 +87,7 @@ export function createSites({ seed, siteCount, steps }: WorldOptions): Site[] {
       y: place(siteTopics.y, centre?.y),
       capacity,
       urgency: draw(siteTopics.urgency, 1, 3),
-      workS: Math.round(capacity * draw(siteTopics.work, 12, 30)),
+      workS: Math.round(capacity * draw(siteTopics.work, 15, 40)),
       appearsAt: index < sitesAtStart * siteCount ? 0 : Math.ceil(draw(siteTopics.appears, 0, lastSiteAt) * steps),
       workDoneS: 0,
       servedAt: null,

@@ -39,7 +39,8 @@ export class Tally {
   ticks = 0;
   /** Ticks that began late because the one before took longer than its time. */
   lateTicks = 0;
-  /** Of the last answer, for the picture. */
+  /** Of the last answer, for the picture: where the beacon was when robots reported, and where it was thought to be. */
+  beacon: Point | null = null;
   estimate: Point | null = null;
   plainMean: Point | null = null;
   solver = '';
@@ -68,6 +69,7 @@ export class Tally {
     const centroid = answer.consensus?.centroid.data;
     this.estimate = centroid === undefined ? null : { x: centroid[0] ?? 0, y: centroid[1] ?? 0 };
     this.plainMean = meanOf(world.robots.filter((robot) => world.isPresent(robot)));
+    this.beacon = world.beacon;
     if (this.estimate !== null) this.beaconErrorSumM += distanceM(this.estimate, world.beacon);
     this.meanErrorSumM += distanceM(this.plainMean, world.beacon);
   }

@@ -21,6 +21,9 @@ const chargePerS = 0.025;
 const standbyDrainPerS = 0.0003;
 const workDrainPerS = 0.0012;
 
+/** A goal that is not a site: stop where you are and wait for repair, whatever the battery says. */
+export const parked = -2;
+
 export type RobotState = 'absent' | 'idle' | 'travelling' | 'working' | 'to-charger' | 'charging' | 'flat' | 'gone';
 /** `stuck`: the position sensor repeats one old value. `lying`: it is off by a constant, far too large, offset. */
 export type Fault = 'stuck' | 'lying';
@@ -122,8 +125,8 @@ export class World {
   }
 
   /**
-   * One simulated second. `goals` [N]: the site each robot drives to and works on, or -1 to stand still. Robots that
-   * do not take orders ignore theirs.
+   * One simulated second. `goals` [N]: the site each robot drives to and works on, -1 to stand still, or `parked`. Robots
+   * that charge or drive to a charger ignore sites.
    */
   step(goals: Int32Array): void {
     this.now += 1;
@@ -145,7 +148,8 @@ export class World {
       if (robot.battery >= chargeUntil) robot.state = 'idle';
       return;
     }
-    if (robot.battery < chargeBelow) robot.state = 'to-charger';
+    if (goal === parked) robot.state = 'idle';
+    else if (robot.battery < chargeBelow) robot.state = 'to-charger';
     this.#drive(robot, this.#target(robot, goal));
     this.#drain(robot, standbyDrainPerS * stepS);
   }
