@@ -210,8 +210,12 @@ describe('hard assignment against brute force', () => {
         const best = bruteForce(problem);
         const result = solveHard(problem, control)!;
         expect(result.upperBound).toBeGreaterThanOrEqual(best.objective);
-        // And garbage loosens nothing: a start that is worse is not used.
         expect(Number.isFinite(result.upperBound)).toBe(true);
+        // By itself, without a good assignment to lean on.
+        const reduction = reduceProblem(problem);
+        const cardinality = solveGreedy(reduction).filter((column) => column >= 0).length;
+        const alone = certifiedUpperBound(reduction, cardinality, best.objective - 10, problem.potentials);
+        expect(alone).toBeGreaterThanOrEqual(best.objective);
       }),
       runs,
     );
