@@ -1,7 +1,6 @@
-/** The gRPC definitions that the server serves and that reflection tells about. */
+/** The gRPC definition that the server serves. */
 import { join } from 'node:path';
-import { loadSync, type PackageDefinition, type ServiceDefinition } from '@grpc/proto-loader';
-import { protoPath as healthProtoPath } from 'grpc-health-check';
+import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import { packageRoot } from '../src/package-root.js';
 import type {
   CoordinateRequestMessage,
@@ -43,10 +42,3 @@ export const rawCoordinatorService: ServiceDefinition = Object.fromEntries(
     { ...method, requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: unknown) => bytes as Buffer },
   ]),
 );
-
-/** What reflection lists: the API, health, and the messages of error details, with fields named as in the proto files. */
-export const reflectedPackage: PackageDefinition = loadSync([protoFile, healthProtoPath, googleRpcProtoPath], {
-  ...protoLoaderOptions,
-  keepCase: true,
-  includeDirs,
-});

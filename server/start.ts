@@ -2,20 +2,19 @@
  * Puts a server together and runs it through its life: bound at once and NOT_SERVING, serving when warm, drained and
  * closed. The command line, the tests and the demo all start servers here.
  */
-import { ReflectionService } from '@grpc/reflection';
-import type { Server } from '@grpc/grpc-js';
 import { Registry } from 'prom-client';
 import { systemClock, type Clock } from '../src/clock.js';
 import type { Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
-import { rawCoordinatorService, reflectedPackage } from './definitions.js';
+import { rawCoordinatorService } from './definitions.js';
 import { GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
 import { createLog, type Logger } from './log.js';
 import { OpenStreams } from './open-streams.js';
 import { collectProcessMetrics } from './process-metrics.js';
+import { addReflection } from './reflection.js';
 import { ServingState, type ServingPhase } from './serving-state.js';
 import { drain, type DrainResult } from './shutdown.js';
 
@@ -130,10 +129,6 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     registry,
     close: () => (closing ??= close()),
   };
-}
-
-function addReflection(registrar: Pick<Server, 'addService'>): void {
-  new ReflectionService(reflectedPackage).addToServer(registrar);
 }
 
 /** Loaded late: the address is bound and health answers while the engine's libraries load. */

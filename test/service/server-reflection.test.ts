@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as grpc from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer, loadSync } from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
+import descriptorTypes from 'protobufjs/ext/descriptor/index.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { packageRoot } from '../../src/package-root.js';
 import { startFakeServer, type FakeServer } from './fake-server.js';
@@ -94,4 +95,51 @@ test.each(['google.rpc.ErrorInfo', 'google.rpc.BadRequest', 'google.rpc.RetryInf
 test('what is not there is NOT_FOUND', async () => {
   const { errorResponse } = await ask('v1', { fileContainingSymbol: 'no.such.Symbol' });
   expect(errorResponse?.errorCode).toBe(grpc.status.NOT_FOUND);
+});
+
+interface Field {
+  readonly name: string;
+  readonly jsonName: string;
+  readonly typeName: string;
+  readonly proto3Optional: boolean;
+}
+
+interface MessageType {
+  readonly name: string;
+  readonly field: readonly Field[];
+  readonly nestedType: readonly { readonly name: string }[];
+}
+
+/** The file of `symbol` with those that it imports. */
+async function filesOf(symbol: string) {
+  const { fileDescriptorResponse } = await ask('v1', { fileContainingSymbol: symbol });
+  return fileDescriptorResponse!.fileDescriptorProto.map((bytes) => {
+    const file = descriptorTypes.FileDescriptorProto.decode(bytes);
+    return file as unknown as { name: string; dependency: string[]; messageType: MessageType[] };
+  });
+}
+
+async function fieldOf(message: string, field: string): Promise<Field> {
+  const [file] = await filesOf(message);
+  const type = file!.messageType.find(({ name }) => message.endsWith(`.${name}`));
+  return type!.field.find(({ name }) => name === field)!;
+}
+
+test('descriptors are as strict clients want them: imports, full type names, names of maps, optional fields, JSON names', async () => {
+  const [rpc, ...imported] = await filesOf('google.rpc.Status');
+  expect(rpc!.dependency).toEqual(['google_protobuf.proto']);
+  expect(imported.map(({ name }) => name)).toContain('google_protobuf.proto');
+  expect((await fieldOf('google.rpc.Status', 'details')).typeName).toBe('.google.protobuf.Any');
+
+  const [health] = await filesOf('grpc.health.v1.Health');
+  const list = health!.messageType.find(({ name }) => name === 'HealthListResponse')!;
+  expect(list.nestedType.map(({ name }) => name)).toEqual(['StatusesEntry']);
+  expect(list.field[0]!.typeName).toBe('.grpc.health.v1.HealthListResponse.StatusesEntry');
+
+  const idleUtility = await fieldOf('tensorconsensus.v1.AssignmentOptions', 'idle_utility');
+  expect(idleUtility).toMatchObject({ jsonName: 'idleUtility', proto3Optional: true });
+  const iterations = await fieldOf('tensorconsensus.v1.AssignmentOptions', 'iterations');
+  expect(iterations).toMatchObject({ jsonName: 'iterations', proto3Optional: false });
+  const agents = await fieldOf('tensorconsensus.v1.CoordinateRequest', 'agents');
+  expect(agents.typeName).toBe('.tensorconsensus.v1.Tensor');
 });
