@@ -8,6 +8,7 @@ import { type ServerProcess, startService } from './server-process.js';
 
 const calls = 10_000;
 const blocks = 5;
+const warmUpCalls = 4000;
 const callers = 32;
 const connections = 4;
 const mostGrowth = 1.1;
@@ -149,7 +150,7 @@ export const soak: Section = async (context) => {
   };
   try {
     // Every program is compiled once before memory is compared.
-    await callMany(calls / blocks, clients, plan, new Tally());
+    await callMany(warmUpCalls, clients, plan, new Tally());
     const before = await read(0);
     const endedBefore = await endedByServer(service);
     const tally = new Tally();
@@ -169,7 +170,7 @@ export const soak: Section = async (context) => {
       name: 'soak',
       title: 'Ten thousand mixed calls',
       method:
-        `${calls} calls by ${callers} callers after ${calls / blocks} to warm up: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
+        `${calls} calls by ${callers} callers after ${warmUpCalls} to warm up: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
         `by the caller within 20 ms, 7 % with deadlines up to 20 ms; seed ${seed}. Memory of the server process after a forced garbage collection, in MB.`,
       tables: [
         { columns: ['call and its end', 'count'], rows: outcomes.map(([key, count]) => [key, count]) },
