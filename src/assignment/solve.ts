@@ -3,6 +3,7 @@ import { certifiedUpperBound } from './bound.js';
 import { maxExactCells, solveExact } from './exact.js';
 import { solveGreedy } from './greedy.js';
 import type { HardProblem, HardResult } from './hard.js';
+import { exchangePairs } from './pair-exchange.js';
 import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
 import { exactSolveMs, greedySolveMs } from './solve-time.js';
 
@@ -14,7 +15,8 @@ export interface SolveControl {
 }
 
 /**
- * Solves `problem`; null where it was cancelled. EXACT runs the exact solver, GREEDY the greedy one. AUTO runs the exact one
+ * Solves `problem`; null where it was cancelled. EXACT runs the exact solver, GREEDY the greedy one and
+ * exchanges of pairs. AUTO runs the exact one
  * where `budgetMs` is null, or where its estimated time fits; it is stopped while there is still time in the budget for
  * the greedy answer and its bound, which is then given. Exact answers have `upperBound` equal to `objective`.
  * Throws REQUEST_INVALID for contradictory locks, SIZE_LIMIT where EXACT would expand too much capacity.
@@ -36,6 +38,7 @@ export function solveHard(problem: HardProblem, control: SolveControl): HardResu
     }
   }
   const columnOfRow = solveGreedy(reduction);
+  exchangePairs(reduction, columnOfRow);
   const taskOfAgent = restoreAssignment(reduction, columnOfRow);
   const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
   let assigned = 0;
