@@ -66,7 +66,7 @@ export function lowerToOnnx(program: Program, parameters: Parameters, options: O
       }
       case 'topk': {
         const input = read(stage.input);
-        const [top, indices] = topK(graph, input, stage.count, true);
+        const [top, indices] = topK(graph, input, stage.count, { largest: true });
         const cast = graph.node('Cast', [indices], { to: { i: onnxType.int32 } })[0]!;
         const shape = [...shapeOf(input).slice(0, -1), stage.count];
         values.set(stage.values, wholeView(top, shape, 'float32'));
@@ -132,11 +132,11 @@ function lowerLoop(graph: OnnxGraph, stage: LoopStage, initial: View[], invarian
 interface Site {
   readonly graph: OnnxGraph;
   readonly equation: Equation;
-  view(operand: Operand): View;
+  readonly view: (operand: Operand) => View;
   /** The equation that defines the operand and, if `uses` is given, only where the operand is read that often. */
-  definition(operand: Operand, uses?: number): Equation | undefined;
+  readonly definition: (operand: Operand, uses?: number) => Equation | undefined;
   /** Whether every reader of the variable reshapes it to `shape`. */
-  onlyReshapedTo(variable: Variable, shape: readonly number[]): boolean;
+  readonly onlyReshapedTo: (variable: Variable, shape: readonly number[]) => boolean;
 }
 
 type Rule = (site: Site) => readonly View[];
@@ -214,8 +214,7 @@ const comparisons: Record<string, string> = { less: 'Less', equal: 'Equal', less
 
 const reductions: Record<string, string> = { Add: 'ReduceSum', Max: 'ReduceMax', Min: 'ReduceMin', Mul: 'ReduceProd' };
 
-/** Sum of x * x as one node; the general sum, maximum, minimum and product otherwise. */
-function reduce({ graph, equation, view, definition, onlyReshapedTo }: Site): readonly View[] {
+function reduce({ graph, equation, view, onlyReshapedTo }: Site): readonly View[] {
   const axes = equation.params['axis'] as readonly number[];
   const op = equation.params['op'] as string;
   const reduction = reductions[op];
@@ -223,14 +222,12 @@ function reduce({ graph, equation, view, definition, onlyReshapedTo }: Site): re
     throw new CoordinatorError('COMPILE_FAILED', `the ONNX lowering has no rule for the primitive reduce with ${op}`);
   }
   const [input] = equation.inputs as [Operand];
-  const product = op === 'Add' ? definition(input, 1) : undefined;
-  const square = product?.primitive === 'mul' && product.inputs[0] === product.inputs[1] ? product.inputs[0]! : null;
-  const operand = graph.materialise(view(square ?? input));
   const kept = input.type.shape.map((length, axis) => (axes.includes(axis) ? 1 : length));
   const output = equation.outputs[0]!;
+  // Reduced axes are kept where every reader wants them back: that saves a Reshape.
   const keepAxes = onlyReshapedTo(output, kept);
-  const name = square === null ? reduction : 'ReduceSumSquare';
-  const value = graph.node(name, [operand, graph.integers(axes)], { keepdims: { i: keepAxes ? 1 : 0 } })[0]!;
+  const operands = [graph.materialise(view(input)), graph.integers(axes)];
+  const value = graph.node(reduction, operands, { keepdims: { i: keepAxes ? 1 : 0 } })[0]!;
   if (!keepAxes) return [wholeView(value, output.type.shape, output.type.dtype)];
   return [reshapedView(wholeView(value, kept, output.type.dtype), output.type.shape)!];
 }
@@ -287,16 +284,19 @@ function whole(site: Site, value: string): readonly View[] {
 function slice(
   graph: OnnxGraph,
   value: string,
-  starts: number[],
-  ends: number[],
-  axes: number[],
-  steps: number[],
+  starts: readonly number[],
+  ends: readonly number[],
+  axes: readonly number[],
+  steps: readonly number[],
 ): string {
   const lists = [starts, ends, axes, steps].map((list) => graph.integers(list));
   return graph.node('Slice', [value, ...lists])[0]!;
 }
 
-/** Cuts axes; of a sorted array that nothing else reads, only what is kept is sorted. */
+/** A window of a sorted array this short is selected without sorting the rest. */
+const shortWindow = 4;
+
+/** Cuts axes. Of a sorted array that nothing else reads, only what is kept is put in order. */
 function shrink(site: Site): readonly View[] {
   const { graph, equation, view, definition } = site;
   const [input] = equation.inputs as [Operand];
@@ -304,28 +304,38 @@ function shrink(site: Site): readonly View[] {
   const cut = [...bounds.keys()].filter((a) => bounds[a]![0] !== 0 || bounds[a]![1] !== input.type.shape[a]);
   const sort = definition(input, 1);
   const last = bounds.length - 1;
-  if (sort?.primitive === 'sort' && cut.length === 1 && cut[0] === last && bounds[last]![0] === 0) {
-    return whole(site, topK(graph, view(sort.inputs[0]!), bounds[last]![1], false)[0]);
+  if (sort?.primitive === 'sort' && cut.length === 1 && cut[0] === last) {
+    const [from, to] = bounds[last]!;
+    const unsorted = view(sort.inputs[0]!);
+    if (from === 0) return whole(site, topK(graph, unsorted, to, { largest: false })[0]);
+    if (to - from <= shortWindow) {
+      const shape = [...input.type.shape.slice(0, -1), to];
+      const [smallest] = topK(graph, unsorted, to, { largest: false, sorted: false });
+      const [window] = topK(graph, wholeView(smallest, shape, unsorted.dtype), to - from, { largest: true });
+      return whole(site, reversed(graph, window, [last]));
+    }
   }
   const starts = cut.map((axis) => bounds[axis]![0]);
   const ends = cut.map((axis) => bounds[axis]![1]);
-  return whole(
-    site,
-    slice(
-      graph,
-      graph.materialise(view(input)),
-      starts,
-      ends,
-      cut,
-      cut.map(() => 1),
-    ),
-  );
+  const ones = cut.map(() => 1);
+  return whole(site, slice(graph, graph.materialise(view(input)), starts, ends, cut, ones));
+}
+
+function reversed(graph: OnnxGraph, value: string, axes: readonly number[]): string {
+  const all = (of: number) => axes.map(() => of);
+  return slice(graph, value, all(-1), all(-(2 ** 31)), axes, all(-1));
 }
 
 /** Values and int64 indices along the last axis; equal values by rising index, as the operator's definition says. */
-function topK(graph: OnnxGraph, input: View, count: number, largest: boolean): readonly [string, string] {
+function topK(
+  graph: OnnxGraph,
+  input: View,
+  count: number,
+  { largest, sorted = true }: { largest: boolean; sorted?: boolean },
+): readonly [string, string] {
   const operands = [graph.materialise(input), graph.integers([count])];
-  const [values, indices] = graph.node('TopK', operands, { largest: { i: largest ? 1 : 0 } }, 2);
+  const attributes = { largest: { i: largest ? 1 : 0 }, sorted: { i: sorted ? 1 : 0 } };
+  const [values, indices] = graph.node('TopK', operands, attributes, 2);
   return [values!, indices!];
 }
 
@@ -378,11 +388,8 @@ const rules: Readonly<Record<string, Rule>> = {
     return whole(site, graph.node('Pad', [graph.materialise(view(equation.inputs[0]!)), pads])[0]!);
   },
   flip: (site) => {
-    const { graph, equation, view } = site;
-    const axes = equation.params['axis'] as number[];
-    const value = graph.materialise(view(equation.inputs[0]!));
-    const all = (of: number) => axes.map(() => of);
-    return whole(site, slice(graph, value, all(-1), all(-(2 ** 31)), axes, all(-1)));
+    const axes = site.equation.params['axis'] as readonly number[];
+    return whole(site, reversed(site.graph, site.graph.materialise(site.view(site.equation.inputs[0]!)), axes));
   },
   concatenate: (site) => {
     const { graph, equation, view } = site;
@@ -391,11 +398,11 @@ const rules: Readonly<Record<string, Rule>> = {
   },
   sort: (site) => {
     const [input] = site.equation.inputs as [Operand];
-    return whole(site, topK(site.graph, site.view(input), lastLength(input), false)[0]);
+    return whole(site, topK(site.graph, site.view(input), lastLength(input), { largest: false })[0]);
   },
   argsort: ({ graph, equation, view }) => {
     const [input] = equation.inputs as [Operand];
-    const [values, indices] = topK(graph, view(input), lastLength(input), false);
+    const [values, indices] = topK(graph, view(input), lastLength(input), { largest: false });
     const cast = graph.node('Cast', [indices], { to: { i: onnxType.int32 } })[0]!;
     return [wholeView(values, input.type.shape, 'float32'), wholeView(cast, input.type.shape, 'int32')];
   },

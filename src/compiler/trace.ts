@@ -1,5 +1,5 @@
 /** jax-js functions to graphs. Tracing works on types alone: no array of the bucket's size is ever allocated. */
-import { type ClosedJaxpr, makeJaxpr, type numpy as np } from '@jax-js/jax';
+import { type Array as JaxArray, type ClosedJaxpr, makeJaxpr } from '@jax-js/jax';
 import {
   type ArrayType,
   type Constant,
@@ -11,7 +11,7 @@ import {
 } from './primitives.js';
 
 /** A jax-js function of arrays. Consumes its arguments (move semantics: `x.ref` to read one twice). */
-export type ArrayFunction = (...arrays: np.Array[]) => np.Array[];
+export type ArrayFunction = (...arrays: JaxArray[]) => JaxArray[];
 
 /**
  * Stands for an argument: `makeJaxpr` reads shape and dtype only. A class, because jax-js takes plain objects apart
@@ -35,7 +35,7 @@ function dtypeOf(dtype: string): DType {
 
 /** Traces `fn` for arguments of the given types. Throws where it uses dtypes other than float32, int32 and bool. */
 export function trace(fn: ArrayFunction, inputs: readonly ArrayType[]): Graph {
-  const examples = inputs.map((type) => new AbstractArray(type)) as unknown as np.Array[];
+  const examples = inputs.map((type) => new AbstractArray(type)) as unknown as JaxArray[];
   const closed: ClosedJaxpr = makeJaxpr(fn)(...examples).jaxpr;
   try {
     return normalise(graphOf(closed));
@@ -63,16 +63,26 @@ function graphOf(closed: ClosedJaxpr): Graph {
   };
   const constants = closed.consts.map((array, index): Constant => {
     const variable = define(jaxpr.inBinders[index]!);
-    const data = (array as np.Array).ref.dataSync();
-    const owned = variable.type.dtype === 'bool' ? Uint8Array.from(data, (bit) => (bit === 0 ? 0 : 1)) : data.slice();
-    return { variable, data: owned as Constant['data'] };
+    return { variable, data: ownedData((array as unknown as ConcreteArray).ref.dataSync(), variable.type.dtype) };
   });
   const inputs = jaxpr.inBinders.slice(constants.length).map(define);
   const equations = jaxpr.eqns.map((equation) => ({
-    primitive: equation.primitive as string,
+    primitive: equation.primitive,
     inputs: equation.inputs.map(read),
     outputs: equation.outBinders.map(define),
     params: equation.params,
   }));
   return { inputs, constants, equations, outputs: jaxpr.outs.map(read) };
+}
+
+/** A captured constant is always an evaluated array; `dataSync` consumes the reference it is called on. */
+interface ConcreteArray {
+  readonly ref: { dataSync(): ArrayLike<number> };
+}
+
+/** A copy that outlives the trace's arrays; booleans as bytes 0 and 1. */
+function ownedData(data: ArrayLike<number>, dtype: DType): Constant['data'] {
+  if (dtype === 'float32') return Float32Array.from(data);
+  if (dtype === 'int32') return Int32Array.from(data);
+  return Uint8Array.from(data, (bit) => (bit === 0 ? 0 : 1));
 }

@@ -15,8 +15,18 @@ import {
   type StepResult,
   stepsPerRenewal,
 } from './assignment.js';
-import { activeMean, consensusResult, consensusStep, kernelLine, medoid } from './consensus.js';
-import type { MedianMethod } from './median.js';
+import {
+  absence,
+  activeMean,
+  agentsFirst,
+  centred,
+  consensusResult,
+  consensusStep,
+  type Field,
+  kernelLine,
+  medoid,
+} from './consensus.js';
+import { type MedianMethod, medianPlan } from './median.js';
 import { project } from './projection.js';
 import { type Bucket, medoidCandidates, type ProgramSpec, programSignature, type SoftSpec } from './signature.js';
 import { bilinearUtility, distanceUtility, spread, squaredDistanceColumns, taskColumns } from './utility.js';
@@ -38,7 +48,7 @@ export function buildProgram(spec: ProgramSpec, bucket: Bucket, options: Pipelin
   if (spec.projection !== null) {
     const inputs = ['agents', 'projection_weight', 'projection_bias', 'resource_max', 'budget', 'agent_mask'];
     builder.traced(inputs, ['resources'], (states, weight, bias, limit, budget, mask) => [
-      project(states!, weight!, bias!, limit!, budget!, mask!),
+      project(states, weight, bias, limit, budget, mask),
     ]);
   }
   if (spec.utility !== null) buildUtility(builder, spec);
@@ -52,30 +62,30 @@ function buildUtility(builder: ProgramBuilder, spec: ProgramSpec): void {
   const { utility } = spec;
   if (utility === null) return;
   if (utility.source === 'given') {
-    builder.traced(['utility'], ['U'], (given) => [given!]);
+    builder.traced(['utility'], ['U'], (given) => [given]);
   } else if (utility.source === 'bilinear') {
     builder.traced(['agents', 'tasks', 'bilinear'], ['U'], (agents, tasks, weight) => [
-      bilinearUtility(agents!, tasks!, weight!),
+      bilinearUtility(agents, tasks, weight),
     ]);
   } else {
     buildDistance(builder, utility.width);
   }
-  if (spec.utilityOut) builder.traced(['U'], ['utility_out'], (u) => [u!]);
+  if (spec.utilityOut) builder.traced(['U'], ['utility_out'], (u) => [u]);
 }
 
 function buildDistance(builder: ProgramBuilder, width: number): void {
   // With a projection the agents are wider than the tasks; only the first coordinates count.
-  builder.traced(['agents'], ['located'], (agents) => [agents!.slice([], [], [0, width])]);
-  builder.traced(['tasks'], ['columns'], (tasks) => [taskColumns(tasks!)]);
+  builder.traced(['agents'], ['located'], (agents) => [agents.slice([], [], [0, width])]);
+  builder.traced(['tasks'], ['columns'], (tasks) => [taskColumns(tasks)]);
   if (width <= straightDistanceWidth) {
     builder.traced(['located', 'columns'], ['U'], (agents, columns) => [
-      distanceUtility(squaredDistanceColumns(agents!, columns!, width)),
+      distanceUtility(squaredDistanceColumns(agents, columns, width)),
     ]);
     return;
   }
   // Each turn adds the first piece and rotates the states, so the body reads at fixed places.
   builder.traced(['located', 'columns'], ['sum.0'], (agents, columns) => [
-    squaredDistanceColumns(agents!, columns!, distancePiece),
+    squaredDistanceColumns(agents, columns, distancePiece),
   ]);
   const rotate = (array: np.Array, axis: 1 | 2): np.Array => {
     const cut = (from: number, to: number) =>
@@ -88,11 +98,11 @@ function buildDistance(builder: ProgramBuilder, width: number): void {
     [],
     ['sum', 'located.end', 'columns.end'],
     (sum, agents, columns) => {
-      const [a, c] = [rotate(agents!, 2), rotate(columns!, 1)];
-      return [sum!.add(squaredDistanceColumns(a.ref, c.ref, distancePiece)), a, c];
+      const [a, c] = [rotate(agents, 2), rotate(columns, 1)];
+      return [sum.add(squaredDistanceColumns(a.ref, c.ref, distancePiece)), a, c];
     },
   );
-  builder.traced(['sum'], ['U'], (sum) => [distanceUtility(sum!)]);
+  builder.traced(['sum'], ['U'], (sum) => [distanceUtility(sum)]);
 }
 
 /** Slack parts of exponents and kernels, as value names. */
@@ -109,12 +119,12 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
     builder.traced(inputs, ['spread'], (u, ...rest) => {
       const bias = soft.bias ? rest.shift()! : null;
       const [agentMask, spreadRows, taskMask] = rest as [np.Array, np.Array, np.Array];
-      const [batch, agents, tasks] = u!.shape as [number, number, number];
+      const [batch, agents, tasks] = u.shape as [number, number, number];
       const rows = agentMask.mul(spreadRows).reshape([batch, 1, agents]);
-      return [spread(bias === null ? u! : u!.add(bias), rows, taskMask.reshape([batch, tasks, 1]), forbids)];
+      return [spread(bias === null ? u : u.add(bias), rows, taskMask.reshape([batch, tasks, 1]), forbids)];
     });
   } else {
-    builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature!.shape[0]!, 1, 1])]);
+    builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature.shape[0]!, 1, 1])]);
   }
 
   // Bilinear utilities of masked (zero) tasks are 0, inside the range that the scaling form was chosen for.
@@ -123,9 +133,9 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
   builder.traced(['U', 'task_mask', 'temperature', 'spread', ...optional], exponentNames, (u, mask, t, s, ...rest) => {
     const bias = soft.bias ? rest.shift()! : null;
     const [idle, unserved] = soft.slack ? (rest as [np.Array, np.Array]) : [null, null];
-    return exponents({ utility: u!, bias, taskMask: mask!, temperature: t!, spread: s!, idle, unserved }, maskColumns);
+    return exponents({ utility: u, bias, taskMask: mask, temperature: t, spread: s, idle, unserved }, maskColumns);
   });
-  builder.traced(['row_mass', 'column_mass'], ['a', 'b'], (a, b) => [asRow(a!), asRow(b!)]);
+  builder.traced(['row_mass', 'column_mass'], ['a', 'b'], (a, b) => [asRow(a), asRow(b)]);
   if (soft.form === 'scaling') buildScaling(builder, soft);
   else buildLog(builder, soft);
   if (soft.topK > 0) builder.topK(soft.plan ? 'plan' : 'plan.inner', soft.topK, 'top_k_mass', 'top_k_tasks');
@@ -144,9 +154,9 @@ function buildScaling(builder: ProgramBuilder, soft: SoftSpec): void {
     (...l) => l.map((exponent) => np.exp(exponent)),
   );
   const start = ['v.0', ...(soft.slack ? ['v0.0'] : [])];
-  builder.traced(['task_mask', ...(soft.slack ? ['K.corner'] : [])], start, (mask, corner) => [
-    asRow(mask!),
-    ...(corner === undefined ? [] : [np.onesLike(corner)]),
+  builder.traced(['task_mask', ...(soft.slack ? ['K.corner'] : [])], start, (mask, ...corner) => [
+    asRow(mask),
+    ...corner.map((array) => np.onesLike(array)),
   ]);
   const before = ['v.n', ...(soft.slack ? ['v0.n'] : [])];
   const factors = (arrays: np.Array[]): Factors => ({ vector: arrays[0]!, slack: arrays[1] ?? null });
@@ -285,26 +295,40 @@ function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Buck
   const { consensus } = spec;
   if (consensus === null) return;
   const { width, iterations, start, source } = consensus;
-  builder.traced(['agent_mask'], ['mask', 'present'], (mask) => [asRow(mask!.ref), np.greater(asRow(mask!), 0)]);
-  builder.traced([source], ['x'], (x) => [x!.slice([], [], [0, width])]);
-  builder.traced(['consensus_constants'], ['slope', 'offset'], (constants) => kernelLine(constants!));
+  const planNames = method === 'sort' ? ['median.limit', 'median.weights'] : ['median.ranks'];
+  builder.traced(['agent_mask', 'median_ranks'], ['hidden', ...planNames], (mask, ranks) => [
+    absence(mask.ref),
+    ...medianPlan(method, asRow(mask), ranks),
+  ]);
+  builder.traced([source], ['x', 'y'], (x) => {
+    const responses = x.slice([], [], [0, width]);
+    return [responses.ref, agentsFirst(responses)];
+  });
+  builder.traced(['consensus_constants'], ['slope', 'offset'], (constants) => kernelLine(constants));
   if (start === 'MEDOID') {
     const pieces = Math.max(1, Math.floor(medoidElements / (bucket.batch * bucket.agents * width)));
     const chunk = Math.min(medoidCandidates, 2 ** Math.floor(Math.log2(pieces)));
-    builder.traced(['x', 'present', 'candidates', 'median_ranks'], ['c.0'], (x, present, candidates, ranks) => [
-      medoid(method, chunk, x!, present!, candidates!, ranks!),
+    builder.traced(['y', 'hidden', 'candidates', ...planNames], ['origin'], (y, hidden, candidates, ...plan) => [
+      medoid(method, chunk, y, hidden, candidates, plan),
     ]);
   } else {
-    builder.traced(['x', 'mask'], ['c.0'], (x, mask) => [activeMean(x!, mask!)]);
+    builder.traced(['x', 'agent_mask'], ['origin'], (x, mask) => [activeMean(x, mask)]);
   }
-  const invariants = ['x', 'present', 'median_ranks', 'slope', 'offset'];
-  builder.traced(['c.0'], ['step.0'], (c) => [c!.mul(0)]);
-  builder.loop(iterations, ['c.0', 'step.0'], invariants, ['c', 'step'], (c, _step, x, present, ranks, slope, offset) =>
-    consensusStep(method, c!, x!, present!, ranks!, slope!, offset!),
-  );
-  const inputs = ['c', 'step', 'x', 'present', 'agent_mask', 'median_ranks', 'consensus_constants', 'slope', 'offset'];
+  builder.traced(['origin', 'y'], ['x.seen', 'y.seen'], (origin, y) => centred(origin, y));
+  builder.traced(['origin'], ['c.0'], (origin) => [np.zeros(origin.shape)]);
+
+  const fieldNames = ['x.seen', 'y.seen', 'hidden', 'slope', 'offset', ...planNames];
+  const fieldOf = (arrays: readonly np.Array[]): Field => {
+    const [x, y, hidden, slope, offset, ...plan] = arrays as [np.Array, np.Array, np.Array, np.Array, ...np.Array[]];
+    return { method, x, y, hidden, slope, offset: offset!, plan };
+  };
+  builder.loop(iterations, ['c.0', 'c.0'], fieldNames, ['c', 'c.previous'], (c, _previous, ...field) => [
+    consensusStep(c.ref, fieldOf(field)),
+    c,
+  ]);
+  const inputs = ['origin', 'c', 'c.previous', 'agent_mask', 'consensus_constants', ...fieldNames];
   const outputs = ['centroid', 'weights', 'kernel', 'flags', 'scale', 'effective_count', 'last_step'];
-  builder.traced(inputs, outputs, (c, step, x, present, mask, ranks, constants, slope, offset) =>
-    consensusResult(method, c!, step!, x!, present!, mask!, ranks!, constants!, slope!, offset!),
+  builder.traced(inputs, outputs, (origin, c, previous, mask, constants, ...field) =>
+    consensusResult(origin, c, previous, mask, constants, fieldOf(field)),
   );
 }
