@@ -4,7 +4,7 @@ import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
 import { OnnxEngine } from '../src/engine/onnx-engine.js';
-import { ProgramStore } from '../src/engine/program-store.js';
+import { ProgramStore, type WarmFailure } from '../src/engine/program-store.js';
 import { warmRequests } from '../src/engine/warmup.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
 import { parametersOf } from '../src/planning/job-inputs.js';
@@ -20,11 +20,16 @@ const bytesPerMiB = 1024 * 1024;
 
 /** Rejects where the policy directory cannot be read, the default policy does not exist, or the engine does not start. */
 export async function createCore({ config, clock, metrics, log }: CoreContext): Promise<RunnableCore> {
+  /** Once the server serves, the programs of new and changed policies are loaded beside the traffic. */
+  let warmAgain = (): void => undefined;
   const registry = await PolicyRegistry.open({
     directory: config.policyDir,
     pollMs: config.policyPollMs,
     clock,
-    onEvent: (event) => logPolicyEvent(log, event),
+    onEvent(event) {
+      logPolicyEvent(log, event);
+      if (event.kind === 'loaded') warmAgain();
+    },
   });
   const policies: PolicySource = {
     defaultName: config.defaultPolicy,
@@ -83,14 +88,9 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     coordinate: (problem, context) => coordinator.coordinate(problem, context),
     listPolicies: () => ({ policies: policies.list().map(describe) }),
     async warmUp() {
-      const requests = warmRequests(policies.list(), {
-        defaultSpecs,
-        parametersOf: (policy) => parametersOf(policy),
-        largestBatch: (agents, tasks) => maxBatch(agents, tasks, config.maxBatch),
-      });
-      const failures = await store.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
-      const [first] = failures;
+      const [first] = await warm();
       if (first !== undefined) throw first.error;
+      warmAgain = () => void warm();
     },
     async close() {
       registry.close();
@@ -98,6 +98,16 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
       await Promise.all([solver.close(), engine.close()]);
     },
   };
+
+  /** Failures of single programs are logged by the store. */
+  function warm(): Promise<WarmFailure[]> {
+    const requests = warmRequests(policies.list(), {
+      defaultSpecs,
+      parametersOf,
+      largestBatch: (agents, tasks) => maxBatch(agents, tasks, config.maxBatch),
+    });
+    return store.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
+  }
 
   function describe(policy: Policy): PolicyInfoMessage {
     const { name, version, fingerprint, projection, utility, defaults } = policy;
