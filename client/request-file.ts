@@ -68,6 +68,8 @@ function scalar(type: string, value: unknown, path: string): unknown {
       // Beyond 2^53 only text is exact.
       if (typeof value === 'string' && /^\d{1,20}$/.test(value)) return BigInt(value);
       return whole(value, path, 0, Number.MAX_SAFE_INTEGER);
+    case 'int64':
+      return whole(value, path, 0, Number.MAX_SAFE_INTEGER);
     case 'uint32':
       return whole(value, path, 0, 4_294_967_295);
     case 'sint32':
