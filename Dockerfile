@@ -21,6 +21,8 @@ ENV NODE_ENV=production
 # A container is reached from outside; on a host the defaults stay on 127.0.0.1.
 ENV TC_GRPC_ADDRESS=0.0.0.0:50051
 ENV TC_ADMIN_ADDRESS=0.0.0.0:9464
+# ONNX Runtime would send usage data to its maker and keep a device id in the home folder.
+ENV ORT_DISABLE_TELEMETRY=1
 # libuv's pool does blocking work of native libraries; four threads would make file reads wait behind it. Read at start only.
 ENV UV_THREADPOOL_SIZE=16
 COPY package.json LICENSE ./
