@@ -144,9 +144,10 @@ export class OnnxGraph {
     let { base, baseShape } = view;
     const order = view.axes.filter((axis) => axis !== null && baseShape[axis] !== 1) as number[];
     if (order.some((axis, index) => index > 0 && axis < order[index - 1]!)) {
-      const named = view.axes.filter((axis) => axis !== null);
-      const rest = baseShape.map((_, axis) => axis).filter((axis) => !named.includes(axis));
-      const permutation = [...named, ...rest];
+      const rest = baseShape.map((_, axis) => axis).filter((axis) => !view.axes.includes(axis));
+      // Axes of length 1 that the view has no name for fill its new axes first: then no Reshape is needed.
+      const filled = view.axes.map((axis) => axis ?? rest.shift() ?? null).filter((axis) => axis !== null);
+      const permutation = [...filled, ...rest];
       base = this.node('Transpose', [base], { perm: { ints: permutation } })[0]!;
       baseShape = permutation.map((axis) => baseShape[axis]!);
     }

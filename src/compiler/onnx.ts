@@ -224,12 +224,20 @@ function reduce({ graph, equation, view, onlyReshapedTo }: Site): readonly View[
   const [input] = equation.inputs as [Operand];
   const kept = input.type.shape.map((length, axis) => (axes.includes(axis) ? 1 : length));
   const output = equation.outputs[0]!;
-  // Reduced axes are kept where every reader wants them back: that saves a Reshape.
+  // The value below the view is reduced: transposing and reshaping the smaller result is cheaper, and often needless.
+  const { base, baseShape, axes: viewed, dtype } = view(input);
+  const reduced = axes.map((axis) => viewed[axis]).filter((axis) => axis !== null && axis !== undefined);
+  const left = viewed.filter((_, axis) => !axes.includes(axis));
+  // Reduced axes are kept, with length 1, where every reader wants them back.
   const keepAxes = onlyReshapedTo(output, kept);
-  const operands = [graph.materialise(view(input)), graph.integers(axes)];
-  const value = graph.node(reduction, operands, { keepdims: { i: keepAxes ? 1 : 0 } })[0]!;
-  if (!keepAxes) return [wholeView(value, output.type.shape, output.type.dtype)];
-  return [reshapedView(wholeView(value, kept, output.type.dtype), output.type.shape)!];
+  const attributes = { keepdims: { i: keepAxes ? 1 : 0 } };
+  const value = reduced.length === 0 ? base : graph.node(reduction, [base, graph.integers(reduced)], attributes)[0]!;
+  const keeps = keepAxes || reduced.length === 0;
+  const place = (axis: number): number => (keeps ? axis : axis - reduced.filter((gone) => gone < axis).length);
+  const shape = keeps
+    ? baseShape.map((length, axis) => (reduced.includes(axis) ? 1 : length))
+    : baseShape.filter((_, axis) => !reduced.includes(axis));
+  return [{ base: value, baseShape: shape, axes: left.map((axis) => (axis === null ? null : place(axis))), dtype }];
 }
 
 /** MatMul over [batch..., left, summed] and [batch..., summed, right]; axes of length 1 cost nothing. */

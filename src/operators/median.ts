@@ -34,7 +34,7 @@ export function maskedMedian(method: MedianMethod, values: np.Array, plan: reado
  * Half of the masked values (rounded down) count as lower than all others and half as higher, which puts the middle of
  * the present values in the middle of the whole row: a window that does not depend on how many are present.
  *
- * -> limit [B,1,N]: -1 for the low half of the masked, else no limit; weights [B,2,1] of the window's two values.
+ * -> limit [B,1,N]: -1 for the low half of the masked, else no limit; weights [B,1,2] of the window's two values.
  */
 function sortPlan(mask: np.Array, ranks: np.Array): np.Array[] {
   const masked = np.subtract(1, mask);
@@ -45,7 +45,7 @@ function sortPlan(mask: np.Array, ranks: np.Array): np.Array[] {
   // With an odd count of present values both ranks are the window's first value.
   const more = np.where(np.equal(first, second), 0.5, 0);
   const weights = np.concatenate([more.ref.add(0.5), np.subtract(0.5, more)], 1);
-  return [limit, weights.reshape([-1, 2, 1])];
+  return [limit, weights.reshape([-1, 1, 2])];
 }
 
 /** Running sum along N, itself included, by two levels of triangular products: [B,1,N] of 0 and 1 -> [B,1,N]. */
@@ -72,7 +72,8 @@ function middleOfSorted(values: np.Array, plan: readonly np.Array[]): np.Array {
   const count = values.shape[2]!;
   if (count % 2 !== 0) throw new Error(`expected an even number of agents in the bucket, received ${count}`);
   const sorted = np.sort(np.minimum(values, limit.ref), -1);
-  return np.matmul(sorted.slice([], [], [count / 2 - 1, count / 2 + 1]), weights.ref);
+  const middle = sorted.slice([], [], [count / 2 - 1, count / 2 + 1]);
+  return np.sum(middle.mul(weights.ref), -1, { keepdims: true });
 }
 
 /** The bracket shrinks to 2^-34 of the largest value. */
