@@ -1,6 +1,6 @@
 /** The `serve` command: settings, signals and exit codes around one server. The only place that decides that the process ends. */
 import { setLogger } from '@grpc/grpc-js';
-import { ConfigError, loadConfig, type Config } from '../src/config.js';
+import { ConfigError, formatAddress, loadConfig, type Config } from '../src/config.js';
 import { createLog, type Logger } from './log.js';
 import { startServer, type RunningServer, type StartOptions } from './start.js';
 
@@ -41,7 +41,9 @@ export async function serve(
   const stop = stopSignal(log);
   const stopWatching = watchForDefects(log);
   try {
-    log.info(config, 'starting');
+    const { grpcAddress, adminAddress } = config;
+    const addresses = { grpcAddress: formatAddress(grpcAddress), adminAddress: formatAddress(adminAddress) };
+    log.info({ ...config, ...addresses }, 'starting');
     let server: RunningServer;
     try {
       server = await startServer(config, { ...options, log });
