@@ -67,6 +67,13 @@ export interface FakeProgramsOptions {
   readonly compileFailure?: (spec: ProgramSpec, bucket: Bucket) => Error | null;
 }
 
+interface Waiter {
+  readonly spec: ProgramSpec;
+  readonly wanted: Bucket;
+  readonly resolve: (program: LoadedProgram) => void;
+  readonly reject: (error: Error) => void;
+}
+
 /** Runs at most `concurrency` batches at a time, in order, as a real engine does. */
 export class FakePrograms implements ProgramSource {
   readonly runs: FakeRun[] = [];
@@ -76,7 +83,8 @@ export class FakePrograms implements ProgramSource {
   executing = 0;
   readonly #options: FakeProgramsOptions;
   readonly #loaded = new Map<string, LoadedProgram[]>();
-  readonly #compiling = new Map<string, Promise<LoadedProgram>>();
+  readonly #compiling = new Set<string>();
+  readonly #waiters = new Set<Waiter>();
   readonly #staged: (() => void)[] = [];
 
   constructor(options: FakeProgramsOptions) {
@@ -90,13 +98,18 @@ export class FakePrograms implements ProgramSource {
 
   ready(spec: ProgramSpec, _key: string, wanted: Bucket): LoadedProgram | null {
     const found = this.#find(spec, wanted);
-    if (found === null) this.#compile(spec, wanted).catch(() => undefined);
+    if (found === null) this.#compile(spec, wanted);
     return found;
   }
 
+  /** Resolves with the first program that can serve, or rejects when the wanted one cannot be compiled. */
   prepare(spec: ProgramSpec, _key: string, wanted: Bucket): Promise<LoadedProgram> {
     const found = this.#find(spec, wanted);
-    return found === null ? this.#compile(spec, wanted) : Promise.resolve(found);
+    if (found !== null) return Promise.resolve(found);
+    return new Promise((resolve, reject) => {
+      this.#waiters.add({ spec, wanted, resolve, reject });
+      this.#compile(spec, wanted);
+    });
   }
 
   #find(spec: ProgramSpec, wanted: Bucket): LoadedProgram | null {
@@ -109,27 +122,26 @@ export class FakePrograms implements ProgramSource {
     return serving[0] ?? null;
   }
 
-  #compile(spec: ProgramSpec, bucket: Bucket): Promise<LoadedProgram> {
-    const name = `${bucketName(bucket)} ${specKey(spec)}`;
-    let compiling = this.#compiling.get(name);
-    if (compiling === undefined) {
-      this.compiled.push(name);
-      compiling = new Promise((resolve, reject) => {
-        this.#options.clock.after(this.#options.compileMs?.(spec, bucket) ?? 0, () => {
-          this.#compiling.delete(name);
-          const failure = this.#options.compileFailure?.(spec, bucket) ?? null;
-          if (failure !== null) {
-            reject(failure);
-            return;
-          }
-          const program = this.#program(spec, bucket);
-          this.#loaded.set(specKey(spec), [...(this.#loaded.get(specKey(spec)) ?? []), program]);
-          resolve(program);
-        });
-      });
-      this.#compiling.set(name, compiling);
-    }
-    return compiling;
+  #compile(spec: ProgramSpec, bucket: Bucket): void {
+    const name = nameOf(spec, bucket);
+    if (this.#compiling.has(name)) return;
+    this.#compiling.add(name);
+    this.compiled.push(name);
+    this.#options.clock.after(this.#options.compileMs?.(spec, bucket) ?? 0, () => {
+      this.#compiling.delete(name);
+      const failure = this.#options.compileFailure?.(spec, bucket) ?? null;
+      if (failure === null) {
+        const family = this.#loaded.get(specKey(spec)) ?? [];
+        this.#loaded.set(specKey(spec), [...family, this.#program(spec, bucket)]);
+      }
+      for (const waiter of this.#waiters) {
+        const found = this.#find(waiter.spec, waiter.wanted);
+        if (found !== null) waiter.resolve(found);
+        else if (failure !== null && nameOf(waiter.spec, waiter.wanted) === name) waiter.reject(failure);
+        else continue;
+        this.#waiters.delete(waiter);
+      }
+    });
   }
 
   #program(spec: ProgramSpec, bucket: Bucket): LoadedProgram {
@@ -177,6 +189,10 @@ function outputsOf(bucket: Bucket, inputs: readonly TensorData[]): TensorData[] 
   const plan = new Float32Array(bucket.batch * slot);
   for (let i = 0; i < plan.length; i++) plan[i] = utility![i]! * temperature![Math.floor(i / slot)]!;
   return [plan, new Float32Array(bucket.batch), new Float32Array(bucket.batch)];
+}
+
+function nameOf(spec: ProgramSpec, bucket: Bucket): string {
+  return `${bucketName(bucket)} ${specKey(spec)}`;
 }
 
 function cells({ batch, agents, tasks }: Bucket): number {

@@ -56,6 +56,8 @@ interface Call {
   readonly jobs: readonly TrackedJob[];
   readonly deadlineMs: number;
   readonly controller: AbortController;
+  /** One of its batches failed, so its rejection is on its way. */
+  failing: boolean;
   outcome: readonly JobResult[] | CoordinatorError | null;
   answers: number;
 }
@@ -87,8 +89,11 @@ class Simulation {
       clock: this.clock,
       concurrency,
       runMs: (_bucket, run) => runMs[run % runMs.length]!,
-      failure: (run) =>
-        failEvery > 0 && run % failEvery === failEvery - 1 ? new CoordinatorError('ENGINE_FAILED', 'lost') : null,
+      failure: (run) => {
+        if (failEvery === 0 || run % failEvery !== failEvery - 1) return null;
+        for (const mark of this.#store.runs[run]!.marks) if (mark !== 0) this.#byMark.get(mark)!.call.failing = true;
+        return new CoordinatorError('ENGINE_FAILED', 'lost');
+      },
       isWarm: (spec) => warmKeys.includes(spec.soft!.iterations),
       compileMs: (_spec, bucket) => compileMs * bucket.batch,
       compileFailure: (spec) =>
@@ -143,7 +148,14 @@ class Simulation {
       }),
     );
     const controller = new AbortController();
-    const call: Call = { jobs: tracked, deadlineMs: nowMs + deadlineInMs, controller, outcome: null, answers: 0 };
+    const call: Call = {
+      jobs: tracked,
+      deadlineMs: nowMs + deadlineInMs,
+      controller,
+      failing: false,
+      outcome: null,
+      answers: 0,
+    };
     this.calls.push(call);
     for (const one of tracked) this.#byMark.set(one.job.inputs.get('utility')!.data[0]!, { call, tracked: one });
     const settled = (outcome: Call['outcome']) => {
@@ -216,12 +228,18 @@ class Simulation {
     }
   }
 
-  /** Jobs that wait although their own program is ready. */
+  /** Jobs that wait although their own program is ready. Those of a call that is about to fail are not waited for. */
   #runnable(): TrackedJob[] {
+    const nowMs = this.clock.nowMs();
     return this.calls
-      .filter(({ answers, controller, deadlineMs }) => {
-        return answers === 0 && !controller.signal.aborted && deadlineMs > this.clock.nowMs();
-      })
+      .filter(
+        ({ answers, controller, deadlineMs, failing, jobs }) =>
+          answers === 0 &&
+          !controller.signal.aborted &&
+          deadlineMs > nowMs &&
+          !failing &&
+          !jobs.some(({ job }) => job.spec.soft!.iterations === brokenKey),
+      )
       .flatMap(({ jobs }) => jobs)
       .filter(({ runs, job, own }) => runs === 0 && this.#store.isReady(job.spec, own));
   }
