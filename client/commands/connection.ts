@@ -1,5 +1,5 @@
 /** What the commands that call a server share: its address, and how failures are told. */
-import type { CoordinatorCallError} from '../client.js';
+import type { CoordinatorCallError } from '../client.js';
 import { CoordinatorClient } from '../client.js';
 import { exitCodes } from '../exit-codes.js';
 import { UsageError, wholeNumber } from '../usage.js';

@@ -1,7 +1,7 @@
 /** Two robots, two tasks: who goes where? Start a server (`npm start`), then `npm run build && node dist/client/examples/hello.js`. */
 import { CoordinatorClient, matrix } from '../client.js';
 
-const client = new CoordinatorClient('127.0.0.1:50051');
+const client = new CoordinatorClient(process.argv[2] ?? '127.0.0.1:50051');
 await client.waitForReady(5000);
 const answer = await client.coordinate({
   agents: matrix(2, 2, [0, 0, 9, 9]),
