@@ -26,10 +26,9 @@ export const eventLoop: Section = async (context) => {
   const addRow = async (what: string): Promise<ProbeReading> => {
     const [served, rested] = await Promise.all([service.read(), idle.read()]);
     const { p50, p99, max } = served.loopDelayMs;
-    rows.push([what, p50, p99, max, rested.loopDelayMs.max]);
-    context.progress(
-      `${what}: longest delay ${max.toFixed(1)} ms (idle process ${rested.loopDelayMs.max.toFixed(1)} ms)`,
-    );
+    rows.push([what, served.busiestMs ?? '-', p50, p99, max, rested.loopDelayMs.max]);
+    const busiest = served.busiestMs === null ? '' : `, longest stretch of work ${served.busiestMs.toFixed(1)} ms`;
+    context.progress(`${what}: longest delay ${max.toFixed(1)} ms${busiest}`);
     return served;
   };
   try {
@@ -73,19 +72,25 @@ export const eventLoop: Section = async (context) => {
       name: 'event-loop',
       title: 'Large hard assignments and the event loop',
       method:
-        `\`distance\` policy, N=M=${size} uniform in the plane, \`HARD\` with the exact solver; ${distinctRequests} different swarms. Delays are ` +
-        'between ticks of a 1 ms timer in the server, so about 1 ms is the least; the last column is the longest in a process that ' +
-        'does nothing meanwhile, which the machine alone causes. Times in ms.',
+        `\`distance\` policy, N=M=${size} uniform in the plane, \`HARD\` with the exact solver; ${distinctRequests} different swarms. The longest ` +
+        'work is the most CPU time that the main thread took between ticks of a 1 ms timer: what the service itself blocks the loop for. ' +
+        'Delays are between those ticks by the clock, so about 1 ms is the least, and they include waiting for a core; the last column is ' +
+        'the longest delay in a process that does nothing meanwhile. Times in ms.',
       tables: [
         {
           columns: ['calls', 'p50', 'p95', 'longest'],
           rows: [[calls, p50, percentile(latenciesMs, 0.95), Math.max(...latenciesMs)]],
         },
-        { columns: ['while', 'delay p50', 'delay p99', 'longest delay', 'idle process longest'], rows },
+        { columns: ['while', 'longest work', 'delay p50', 'delay p99', 'longest delay', 'idle process delay'], rows },
       ],
       checks: [
         atMost(`p50, N=M=${size} hard exact`, mostP50Ms, p50, 'ms'),
-        atMost(`event loop blocked, N=M=${size} hard exact`, longestBlockMs, large.loopDelayMs.max, 'ms'),
+        atMost(
+          `event loop blocked, N=M=${size} hard exact`,
+          longestBlockMs,
+          large.busiestMs ?? large.loopDelayMs.max,
+          'ms',
+        ),
       ],
     };
   } finally {
