@@ -7,6 +7,9 @@ import { errorDetailsOf } from './error-details-of.js';
 import { startFakeServer, type FakeServer } from './fake-server.js';
 import { rawClient, type RawClient } from './raw-client.js';
 
+/** How long to wait for what must come, on a machine that is busy with other things too. */
+const eventually = { timeout: 20_000 };
+
 const coordinatePath = '/tensorconsensus.v1.Coordinator/Coordinate';
 const maxMessageBytes = 1024 * 1024;
 let fake: FakeServer;
@@ -209,17 +212,20 @@ test('a caller that goes away aborts its call, which is told as CANCELLED', asyn
   });
   expect((await failed)?.code).toBe(grpc.status.CANCELLED);
   const { signal } = fake.core.calls[0]!.context;
-  await expect.poll(() => signal.aborted).toBe(true);
-  await expect.poll(() => fake.logLines).toHaveLength(1);
+  await expect.poll(() => signal.aborted, eventually).toBe(true);
+  await expect.poll(() => fake.logLines, eventually).toHaveLength(1);
   expect(fake.logLines[0]).toMatchObject({ code: 'CANCELLED' });
   channel.close();
 });
 
 test('a deadline that passes aborts the call and counts as DEADLINE_EXCEEDED, not as CANCELLED', async () => {
+  // Connected beforehand, so that the call arrives before its deadline.
+  await client.coordinate({});
+  fake.core.calls.length = 0;
   fake.core.answersAtOnce = false;
-  const error = await failureOf({ requestId: 'late' }, { deadline: Date.now() + 100 });
+  const error = await failureOf({ requestId: 'late' }, { deadline: Date.now() + 1000 });
   expect(error.code).toBe(grpc.status.DEADLINE_EXCEEDED);
-  await expect.poll(() => fake.logLines.length).toBeGreaterThan(0);
+  await expect.poll(() => fake.logLines.length, eventually).toBeGreaterThan(0);
   expect(fake.core.calls[0]!.context.signal.aborted).toBe(true);
   expect(fake.logLines[0]).toMatchObject({ requestId: 'late', status: 'DEADLINE_EXCEEDED' });
 });
@@ -251,7 +257,7 @@ test('good calls are logged at debug level, with id and duration', async () => {
   const talkative = await startFakeServer(['--log-level=debug']);
   const other = rawClient(talkative.server.grpcAddress);
   await other.coordinate({ requestId: 'seen' });
-  await expect.poll(() => talkative.logLines.some((line) => line['requestId'] === 'seen')).toBe(true);
+  await expect.poll(() => talkative.logLines.some((line) => line['requestId'] === 'seen'), eventually).toBe(true);
   other.close();
   await talkative.server.close();
 });

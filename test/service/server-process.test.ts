@@ -9,6 +9,9 @@ import { afterEach, expect, test } from 'vitest';
 import { packageRoot } from '../../src/package-root.js';
 import { rawClient } from './raw-client.js';
 
+/** How long to wait for what must come, on a machine that is busy with other things too. */
+const eventually = { timeout: 20_000 };
+
 /** Answers a call after as many milliseconds as its request id says, or throws outside of the call where it says `crash`. */
 const program = `
 import { serve } from ${JSON.stringify(pathToFileURL(join(packageRoot, 'dist/server/main.js')).href)};
@@ -71,7 +74,7 @@ function startServe(flags: readonly string[], env: Record<string, string> = {}):
     kill: (signal) => void child.kill(signal),
     said: (message) =>
       expect
-        .poll(() => log.find((line) => line['msg'] === message), { timeout: 20_000 })
+        .poll(() => log.find((line) => line['msg'] === message), eventually)
         .toBeDefined()
         .then(() => log.find((line) => line['msg'] === message)!),
   };
@@ -148,7 +151,7 @@ test('SIGTERM under load: every accepted call is answered, refused ones may be r
     }
   });
   const long = client.coordinate({ requestId: '600' });
-  await expect.poll(() => answered).toBeGreaterThan(100);
+  await expect.poll(() => answered, eventually).toBeGreaterThan(100);
   child.kill('SIGTERM');
   expect((await long)['requestId']).toBe('600');
   await Promise.all(callers);
