@@ -12,6 +12,11 @@ const mostStartupMs = 5000;
 const mostIdleMb = 400;
 const mostPlanMb = 1500;
 const settleMs = 2000;
+/** The reference policy's own width, and positions in the plane. */
+const plans = [
+  { policy: 'reference', width: 64 },
+  { policy: 'distance', width: 2 },
+] as const;
 
 export const memory: Section = async (context) => {
   const startupsMs: number[] = [];
@@ -36,8 +41,8 @@ export const memory: Section = async (context) => {
     await new Promise((resolve) => setTimeout(resolve, settleMs));
     const idle = await service.read();
     rows.push(['idle, warm set loaded', '-', idle.rssBytes / megabyte, idle.peakRssBytes / megabyte]);
-    for (const policy of ['reference', 'distance']) {
-      const request = sampleRequest({ policy, agents: size, tasks: size, width: 64, forms: ['PLAN'], seed: 1 });
+    for (const { policy, width } of plans) {
+      const request = sampleRequest({ policy, agents: size, tasks: size, width, forms: ['PLAN'], seed: 1 });
       for (const which of ['first', 'second']) {
         const sentMs = performance.now();
         const outcome = await rawCall(client, coordinatePath, request, 120_000).answer.then(
