@@ -1,6 +1,7 @@
+import { getEventListeners } from 'node:events';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherLimits } from '../../src/batching/batcher.js';
+import { Batcher, type BatcherLimits, type BatcherOptions, type ProgramSource } from '../../src/batching/batcher.js';
 import type { Job, JobResult, Submission } from '../../src/batching/job.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -19,17 +20,25 @@ interface CallOptions {
   readonly priority?: Priority;
 }
 
+function optionsOf(clock: VirtualClock, store: ProgramSource, limits: Partial<BatcherLimits> = {}): BatcherOptions {
+  return {
+    store,
+    clock,
+    metrics: createMetrics(new Registry()),
+    limits: { maxBatch: 32, maxQueueDelayMs: 2, maxQueue: 256, maxPaddingWaste: 0.4, ...limits },
+    engineName: 'onnx',
+    device: 'cpu',
+    concurrency: 1,
+  };
+}
+
 function setUp(limits: Partial<BatcherLimits> = {}, programs: Omit<FakeProgramsOptions, 'clock'> = {}) {
   const clock = new VirtualClock(1000);
   const store = new FakePrograms({ clock, ...programs });
   const metrics = createMetrics(new Registry());
   const batcher = new Batcher({
-    store,
-    clock,
+    ...optionsOf(clock, store, limits),
     metrics,
-    limits: { maxBatch: 32, maxQueueDelayMs: 2, maxQueue: 256, maxPaddingWaste: 0.4, ...limits },
-    engineName: 'onnx',
-    device: 'cpu',
     concurrency: programs.concurrency ?? 1,
   });
   const call = (jobs: Job | readonly Job[], { deadlineMs = Infinity, priority = 'NORMAL' }: CallOptions = {}): Call => {
@@ -84,6 +93,7 @@ describe('a lone caller', () => {
     const made = call(givenJob(4, 4), { deadlineMs: 1100 });
     await clock.advanceAsync(1);
     expect(made.answers).toBe(1);
+    expect(getEventListeners(made.controller.signal, 'abort')).toHaveLength(0);
     await clock.advanceAsync(200);
     expect(clock.pendingTimers).toBe(0);
     made.controller.abort();
@@ -309,6 +319,29 @@ describe('programs that are not ready', () => {
     await clock.advanceAsync(53);
     expect(calls.map(({ answers }) => answers)).toEqual([1, 1, 1]);
     expect(store.runs.map(({ bucket }) => bucket.batch)).toEqual([1, 1, 1]);
+  });
+
+  it('the jobs that run meanwhile are those that fit it', async () => {
+    const clock = new VirtualClock();
+    const fake = new FakePrograms({ clock });
+    const only = { batch: 4, agents: 16, tasks: 16 };
+    const store: ProgramSource = {
+      ready: (spec, key, wanted) => (wanted.agents <= 16 ? fake.ready(spec, key, only) : null),
+      prepare: () => new Promise(() => undefined),
+    };
+    const { signal } = new AbortController();
+    const batcher = new Batcher(optionsOf(clock, store));
+    const submit = (job: Job) => batcher.submit({ jobs: [job], priority: 'NORMAL', deadlineMs: Infinity, signal });
+    const first = submit(givenJob(16, 16, 1));
+    const rest = [submit(givenJob(16, 16, 2)), submit(givenJob(32, 16, 3)), submit(givenJob(16, 16, 4))];
+    await clock.advanceAsync(10);
+    await first;
+    expect(fake.runs.map(({ marks }) => marks)).toEqual([
+      [1, 0, 0, 0],
+      [2, 4, 0, 0],
+    ]);
+    expect(await Promise.all([rest[0], rest[2]])).toHaveLength(2);
+    expect(batcher.depth).toBe(1);
   });
 
   it('a program that cannot be compiled fails the jobs that need it and no others', async () => {
