@@ -82,8 +82,8 @@ export function drawMoment(moment: Moment, look: Look): string[] {
   const numbers = panel(moment, glyphs, !beside);
   const mapRows = beside ? look.rows - 2 : look.rows - 2 - numbers.length;
   const room = (beside ? look.columns - panelColumns : look.columns) - 2;
-  // A character is about twice as high as wide.
-  const mapColumns = Math.min(room, 2 * mapRows);
+  // A character is about twice as high as wide; in a small terminal a stretched map shows more.
+  const mapColumns = Math.min(room, (beside ? 2 : 3) * mapRows);
   let lines: (readonly Span[])[];
   if (mapRows < leastMapRows || mapColumns < leastMapColumns) lines = numbers;
   else {

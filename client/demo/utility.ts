@@ -2,9 +2,14 @@
 import { distanceM, nearestCharger } from './map.js';
 import { batteryRangeM, type Robot, type Site, type World } from './world.js';
 
-/** Worth of a place at a site of urgency 1, and how it grows while the site waits. */
-const secondsPerUrgency = 60;
-const growthPerWaitingS = 0.5;
+/**
+ * A place at a site is worth this much, plus so much for every step of urgency and for every second that the site waits.
+ * Urgency decides between trips of similar length; were it worth more than most trips take, robots would cross the map
+ * for urgent sites and serve fewer.
+ */
+const worthOfSiteS = 110;
+const secondsPerUrgency = 10;
+const growthPerWaitingS = 0.1;
 /** An empty battery costs this much compared with a full one, so that fresh robots take the long trips. */
 const emptyBatteryCostS = 30;
 /** Charge that must be left on reaching a charger after the trip. */
@@ -44,5 +49,5 @@ export function fillUtility(world: World, utility: Float32Array): void {
 }
 
 function worthS(world: World, site: Site): number {
-  return secondsPerUrgency * site.urgency + growthPerWaitingS * (world.now - site.appearsAt);
+  return worthOfSiteS + secondsPerUrgency * site.urgency + growthPerWaitingS * (world.now - site.appearsAt);
 }
