@@ -2,15 +2,18 @@
  * Differentiable assignment: Sinkhorn scaling of exp(U / tau), the paper's eq. (2) and Algorithm 2, with masks,
  * marginals and slack, in two forms that give the same plan:
  *
- * - scaling: K = exp(l) once, then two products of a vector with K an iteration. For ranges of l that float32 bears.
- * - log: the potentials f, g are kept as logarithms. exp(l + f + g) is renewed every `stepsPerRenewal` iterations and the
- *   iterations between are scaling steps on it, whose factors start at 1 (absorption; Schmitzer 2019).
+ * - scaling: K = exp(l) once, then two products of a vector with K an iteration. For ranges of l that float32 bears, and
+ *   where every active pair is allowed: forbidden pairs can leave a part of the problem with more mass on one side,
+ *   whose factors then grow without end.
+ * - log: the potentials f, g are kept as logarithms. K = exp(l + f + g) is renewed every `stepsPerRenewal` iterations, and
+ *   the iterations between are scaling steps on it whose factors start at 1 (absorption).
  *   Why that is safe: after an update of the columns, row sums are at least a_i min(b) / sum(a) and at most sum(b), and
  *   likewise for columns, so an iteration changes a pair's factor by at most about N M (e^17 at 5120 x 5120); what
- *   underflows below e^-87 when K is renewed cannot matter within four. Only the first pass over the columns needs a maximum.
+ *   underflows below e^-87 when K is renewed cannot matter within four. That holds from the second iteration on (the
+ *   first still counts tasks without mass), so the first two take out maxima instead.
  *
  * Vectors are rows: over agents [B,1,N], over tasks [B,1,M], scalars [B,1,1]. A product with a matrix is then always
- * (row vector)(matrix), the fast one on every engine; K' is kept beside K for it.
+ * (row vector)(matrix), the fast one on every engine.
  *
  * Dead rows and columns (mass 0, or no allowed pair) need no masks inside the loop: the guard keeps denominators
  * positive, a zero mass gives the factor 0, and a factor that grew for want of entries only ever multiplies exact zeros.
@@ -21,8 +24,11 @@
 import { numpy as np } from '@jax-js/jax';
 import { forbiddenUtility } from './signature.js';
 
-/** Iterations on one exp(l + f + g) in the log form. See above; slack allows masses of very different size, so it renews more often. */
+/** Iterations on one K in the log form. See above; with slack masses may differ much in size, so it renews more often. */
 export const stepsPerRenewal = { plain: 4, slack: 2 } as const;
+
+/** Iterations of the log form that take out maxima. */
+export const exactLogIterations = 2;
 
 /** Least denominator of an update. */
 const guard = 1e-30;
@@ -142,6 +148,18 @@ export function scalingStep(kernel: Kernel, columns: Factors | null): StepResult
   return { rows: { vector: u, slack: u0 }, columns: { vector: v, slack: v0 }, columnSums };
 }
 
+/**
+ * Logarithm of one number per problem, [B,1,1]. Taken over whole vectors: where B is not a multiple of the engine's vector
+ * length it may round the remainder differently, and an answer's bits would depend on its slot.
+ */
+function logOfScalar(x: np.Array): np.Array {
+  const batch = x.shape[0]!;
+  return np.log(np.broadcastTo(x, [batch, 1, vectorLength])).slice([], [], [0, 1]);
+}
+
+/** At least that of any engine: float32 lanes of AVX-512. Buckets are multiples of it. */
+const vectorLength = 16;
+
 /** The log form's potentials: f [B,1,N], g [B,1,M], with slack f0, g0 [B,1,1]. -Infinity where the mass is 0. */
 export interface Potentials {
   readonly f: np.Array;
@@ -157,37 +175,42 @@ export interface LogProblem {
 }
 
 /**
- * The first iteration of the log form, from g = 0: f = log a - log sum_j exp(l_ij), g = log b - log sum_i exp(l_ij + f_i).
- * The rows' maximum is 0 by construction; the columns' is taken out here.
+ * One iteration of the log form with maxima taken out: f = log a - log sum_j exp(l_ij + g_j), g = log b - log sum_i exp(l_ij + f_i).
+ * `before` null: g = 0, the start.
  */
-export function firstLogStep(problem: LogProblem): Potentials {
+export function logIteration(problem: LogProblem, before: Potentials | null): Potentials {
   const { l, rowMass, columnMass, slack } = problem;
-  const [batch, agents, tasks] = l.shape as [number, number, number];
-  const total = (array: np.Array) => np.sum(array, -1, { keepdims: true });
-  let rows = np.sum(np.exp(l.ref), -1).reshape([batch, 1, agents]);
-  if (slack !== null) rows = rows.add(np.exp(slack.idle.ref));
-  const f = np.log(ratio(rowMass.ref, rows));
-  const z = l.ref.add(f.ref.reshape([batch, agents, 1]));
-  let top = np.max(z.ref, 1, { keepdims: true });
-  if (slack === null) {
-    top = finiteOrZero(top);
-    const sums = np.sum(np.exp(z.sub(top.ref)), 1).reshape([batch, 1, tasks]);
-    return { f, g: np.log(ratio(columnMass.ref, sums)).sub(top), slack: null };
-  }
-  const f0 = np.log(ratio(total(columnMass.ref), total(np.exp(slack.unserved.ref)).add(np.exp(slack.corner.ref))));
-  const unserved = slack.unserved.ref.add(f0.ref);
-  top = finiteOrZero(np.maximum(top, unserved.ref));
-  const sums = np
-    .sum(np.exp(z.sub(top.ref)), 1)
-    .reshape([batch, 1, tasks])
-    .add(np.exp(unserved.sub(top.ref)));
-  const g = np.log(ratio(columnMass.ref, sums)).sub(top);
-  const idle = slack.idle.ref.add(f.ref);
-  const corner = slack.corner.ref.add(f0.ref);
-  const idleTop = finiteOrZero(np.maximum(np.max(idle.ref, -1, { keepdims: true }), corner.ref));
-  const idleSum = total(np.exp(idle.sub(idleTop.ref))).add(np.exp(corner.sub(idleTop.ref)));
-  const g0 = np.log(ratio(total(rowMass.ref), idleSum)).sub(idleTop);
+  const [batch, agents] = l.shape as [number, number];
+  const plus = (array: np.Array, potential: np.Array | undefined) =>
+    potential === undefined ? array.ref : array.ref.add(potential.ref);
+  const total = (array: np.Array) => np.sum(array.ref, -1, { keepdims: true });
+
+  const beside = slack === null ? null : plus(slack.idle, before?.slack?.g0);
+  const f = potential(rowMass, plus(l, before?.g), -1, beside);
+  const below = plus(l, f.ref.reshape([batch, agents, 1]));
+  if (slack === null) return { f, g: potential(columnMass, below, 1, null), slack: null };
+  const f0 = slackPotential(total(columnMass), plus(slack.unserved, before?.g), plus(slack.corner, before?.slack?.g0));
+  const g = potential(columnMass, below, 1, plus(slack.unserved, f0));
+  const g0 = slackPotential(total(rowMass), plus(slack.idle, f), plus(slack.corner, f0));
   return { f, g, slack: { f0, g0 } };
+}
+
+/** log mass - log sum exp(z) over the axis, `beside` (of the mass's shape) counted as one more entry. Consumes all but `mass`. */
+function potential(mass: np.Array, z: np.Array, axis: 1 | -1, beside: np.Array | null): np.Array {
+  let top = np.max(z.ref, axis).reshape(mass.shape);
+  if (beside !== null) top = np.maximum(top, beside.ref);
+  top = finiteOrZero(top);
+  const along = axis === 1 ? top.ref : np.transpose(top.ref, [0, 2, 1]);
+  let sums = np.sum(np.exp(z.sub(along)), axis).reshape(mass.shape);
+  if (beside !== null) sums = sums.add(np.exp(beside.sub(top.ref)));
+  return np.log(ratio(mass.ref, sums)).sub(top);
+}
+
+/** The same for the slack row or column: its entries [B,1,X] and the corner [B,1,1]. Consumes its arguments. */
+function slackPotential(mass: np.Array, entries: np.Array, corner: np.Array): np.Array {
+  const top = finiteOrZero(np.maximum(np.max(entries.ref, -1, { keepdims: true }), corner.ref));
+  const sum = np.sum(np.exp(entries.sub(top.ref)), -1, { keepdims: true }).add(np.exp(corner.sub(top.ref)));
+  return logOfScalar(ratio(mass, sum)).sub(top);
 }
 
 function finiteOrZero(top: np.Array): np.Array {
@@ -222,6 +245,6 @@ export function absorbed(potentials: Potentials, rows: Factors, columns: Factors
     slack:
       slack === null || rows.slack === null || columns.slack === null
         ? null
-        : { f0: slack.f0.add(np.log(rows.slack)), g0: slack.g0.add(np.log(columns.slack)) },
+        : { f0: slack.f0.add(logOfScalar(rows.slack)), g0: slack.g0.add(logOfScalar(columns.slack)) },
   };
 }

@@ -5,8 +5,9 @@ import {
   absorbed,
   exponents,
   type Factors,
-  firstLogStep,
+  exactLogIterations,
   type Kernel,
+  logIteration,
   type LogProblem,
   type Potentials,
   renewedKernel,
@@ -127,8 +128,10 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
     builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature.shape[0]!, 1, 1])]);
   }
 
+  // Where pairs may be forbidden the scaling form needs renewals as well, and is then the log form.
+  const scales = soft.form === 'scaling' && !forbids;
   // Bilinear utilities of masked (zero) tasks are 0, inside the range that the scaling form was chosen for.
-  const maskColumns = !(soft.form === 'scaling' && source === 'bilinear');
+  const maskColumns = !(scales && source === 'bilinear');
   const exponentNames = ['l', 'top', 'unit', ...(soft.slack ? slackNames : [])];
   builder.traced(['U', 'task_mask', 'temperature', 'spread', ...optional], exponentNames, (u, mask, t, s, ...rest) => {
     const bias = soft.bias ? rest.shift()! : null;
@@ -136,7 +139,7 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
     return exponents({ utility: u, bias, taskMask: mask, temperature: t, spread: s, idle, unserved }, maskColumns);
   });
   builder.traced(['row_mass', 'column_mass'], ['a', 'b'], (a, b) => [asRow(a), asRow(b)]);
-  if (soft.form === 'scaling') buildScaling(builder, soft);
+  if (scales) buildScaling(builder, soft);
   else buildLog(builder, soft);
   if (soft.topK > 0) builder.topK(soft.plan ? 'plan' : 'plan.inner', soft.topK, 'top_k_mass', 'top_k_tasks');
 }
@@ -202,9 +205,14 @@ function buildLog(builder: ProgramBuilder, soft: SoftSpec): void {
   const listed = ({ f, g, slack }: Potentials): np.Array[] => [f, g, ...(slack === null ? [] : [slack.f0, slack.g0])];
   const count = soft.slack ? 4 : 2;
 
-  builder.traced(problemNames, potentialNames('1'), (...arrays) => listed(firstLogStep(problemOf(arrays))));
-  // The first iteration is done; the last block also gives the results, so it has at least one step if any is left.
-  const left = soft.iterations - 1;
+  const exact = Math.min(soft.iterations, exactLogIterations);
+  builder.traced(problemNames, potentialNames('1'), (...arrays) => {
+    let potentials = logIteration(problemOf(arrays), null);
+    for (let i = 1; i < exact; i += 1) potentials = logIteration(problemOf(arrays), potentials);
+    return listed(potentials);
+  });
+  // The last block also gives the results, so it has at least one step if any is left.
+  const left = soft.iterations - exact;
   const steps = soft.slack ? stepsPerRenewal.slack : stepsPerRenewal.plain;
   const blocks = Math.max(0, Math.ceil(left / steps) - 1);
   const last = left - blocks * steps;

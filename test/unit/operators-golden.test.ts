@@ -4,7 +4,16 @@ import { describe, expect, it } from 'vitest';
 import { type Bucket, type ProgramSpec, type SoftSpec } from '../../src/operators/signature.js';
 import { packageRoot } from '../../src/package-root.js';
 import type { SinkhornForm } from '../../src/problem.js';
-import { compile, consensusInputs, cropped, emptySpec, projectionInputs, softInputs } from './program-harness.js';
+import {
+  compile,
+  consensusInputs,
+  cropped,
+  emptySpec,
+  projectionInputs,
+  type SlotInputs,
+  softInputs,
+} from './program-harness.js';
+import type { Parameters } from '../../src/engine/engine.js';
 
 type Cell = number | string;
 type Case = Readonly<Record<string, unknown>> & { readonly op: string; readonly note?: string };
@@ -113,19 +122,40 @@ function goldenSoft(golden: Case) {
   return { inputs, range, slack: idle !== undefined, n: utility.length, m: utility[0]!.length };
 }
 
+const nothingMore = { parameters: new Map() as Parameters, extra: {} };
+
+/** The same utility as a product with unit vectors: given utilities may hold forbidden pairs, so they never take the scaling form. */
+function asBilinear(
+  spec: ProgramSpec,
+  inputs: SlotInputs,
+): { spec: ProgramSpec; parameters: Parameters; extra: SlotInputs } {
+  const utility = inputs['utility']!;
+  const width = utility[0]!.length;
+  const unit = (i: number) => Array.from({ length: width }, (_, j) => (i === j ? 1 : 0));
+  const units = Array.from({ length: width }, (_, i) => unit(i));
+  return {
+    spec: { ...spec, parameters: 'p', utility: { source: 'bilinear', agentWidth: width, taskWidth: width } },
+    parameters: new Map([['bilinear', Float32Array.from(units.flat())]]),
+    extra: { agents: utility.map((row) => row.map((value) => value * Math.sqrt(width))), tasks: units },
+  };
+}
+
 describe('assignment', () => {
   for (const { golden, title } of select('sinkhorn', 'soft_assignment')) {
     it(`equals the reference in every form that is safe, in both buckets: ${title}`, async () => {
       const { inputs, range, slack, n, m } = goldenSoft(golden);
-      const forms: SinkhornForm[] = range < 40 ? ['log', 'scaling'] : ['log'];
+      const everyPairAllowed = (inputs['utility'] ?? []).flat().every(Number.isFinite);
+      const forms: SinkhornForm[] = range < 40 && everyPairAllowed ? ['log', 'scaling'] : ['log'];
       const tolerance = range > 50 ? 1e-3 : 1e-5;
       for (const form of forms) {
         const iterations = golden['iterations'] as number;
         const soft = { ...plainSoft, form, iterations, slack };
-        const spec: ProgramSpec = { ...emptySpec, utility: { source: 'given' }, soft };
+        const given: ProgramSpec = { ...emptySpec, utility: { source: 'given' }, soft };
+        const { spec, parameters, extra } =
+          form === 'log' ? { spec: given, ...nothingMore } : asBilinear(given, inputs);
         for (const { bucket, slot } of buckets(n, m)) {
-          const program = await compile(spec, bucket);
-          const outputs = await program.run(Array.from({ length: slot + 1 }, () => inputs));
+          const program = await compile(spec, bucket, { parameters });
+          const outputs = await program.run(Array.from({ length: slot + 1 }, () => ({ ...inputs, ...extra })));
           const size = { rows: n, columns: m, bucketRows: bucket.agents, bucketColumns: bucket.tasks };
           const plan = outputs.get('plan')!;
           expectClose(cropped(outputs, 'plan', slot, size), matrix(golden['plan']), tolerance, `${form} plan`);
