@@ -129,12 +129,10 @@ function integers(field: string, message: TensorMessage | null): IntTensor | nul
 }
 
 export function decodePolicies(message: ListPoliciesResponseMessage): PolicyInfo[] {
-  return message.policies.map(
-    (policy: PolicyInfoMessage): PolicyInfo => ({
-      ...policy,
-      sigma: policy.sigma ?? null,
-      start: String(policy.start),
-      forms: policy.forms.map(String),
-    }),
-  );
+  return message.policies.map((policy: PolicyInfoMessage): PolicyInfo => ({
+    ...policy,
+    sigma: policy.sigma ?? null,
+    start: String(policy.start),
+    forms: policy.forms.map(String),
+  }));
 }

@@ -18,10 +18,7 @@ const opsetVersion = 18;
 const irVersion = 8;
 
 export type Attribute =
-  | { readonly f: number }
-  | { readonly i: number }
-  | { readonly ints: readonly number[] }
-  | { readonly g: GraphMessage };
+  { readonly f: number } | { readonly i: number } | { readonly ints: readonly number[] } | { readonly g: GraphMessage };
 
 export interface NodeMessage {
   readonly input: readonly string[];

@@ -55,7 +55,9 @@ const specials: Record<string, number> = { NaN: NaN, Infinity: Infinity, '-Infin
 
 export function goldenCases(): GoldenCase[] {
   const text = readFileSync(join(packageRoot, 'test/golden/cases.json'), 'utf8');
-  return JSON.parse(text, (_key, value: unknown) => (typeof value === 'string' && value in specials ? specials[value] : value)) as GoldenCase[];
+  return JSON.parse(text, (_key, value: unknown) =>
+    typeof value === 'string' && value in specials ? specials[value] : value,
+  ) as GoldenCase[];
 }
 
 /** Largest |actual - expected| / max(1, |expected|); Infinity where a NaN or a length differs. */

@@ -138,15 +138,13 @@ class Simulation {
 
   #arrive({ jobs, priority, deadlineInMs, cancelInMs }: Scenario['arrivals'][number]): void {
     const nowMs = this.clock.nowMs();
-    const tracked = jobs.map(
-      ({ agentCount, taskCount, iterations }, i): TrackedJob => ({
-        job: givenJob(agentCount, taskCount, this.#byMark.size + i + 1, givenSpec(iterations)),
-        own: { batch: 1, agents: agentBucket(agentCount), tasks: taskBucket(taskCount) },
-        rank: rankOf(priority, nowMs),
-        arrivedMs: nowMs,
-        runs: 0,
-      }),
-    );
+    const tracked = jobs.map(({ agentCount, taskCount, iterations }, i): TrackedJob => ({
+      job: givenJob(agentCount, taskCount, this.#byMark.size + i + 1, givenSpec(iterations)),
+      own: { batch: 1, agents: agentBucket(agentCount), tasks: taskBucket(taskCount) },
+      rank: rankOf(priority, nowMs),
+      arrivedMs: nowMs,
+      runs: 0,
+    }));
     const controller = new AbortController();
     const call: Call = {
       jobs: tracked,
