@@ -63,7 +63,7 @@ export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] 
     [
       span(`${glyphs.served} served   `, 'green'),
       span(`${glyphs.beacon} beacon   `, 'magenta'),
-      span(`${glyphs.estimate} agreed on  `, 'white'),
+      span(`${glyphs.estimate} agreed  `, 'white'),
       span(`${glyphs.both} both  `, 'magenta'),
       span(`${glyphs.mean} mean`, 'dim'),
     ],
