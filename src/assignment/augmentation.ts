@@ -13,7 +13,7 @@ export function augmentToGreatest(reduction: Reduction, columnOfRow: Int32Array,
   const unassigned = columnOfRow.indexOf(-1);
   if (unassigned < 0 || !left.some((free) => free > 0)) return;
   const search = new AugmentingSearch(reduction, columnOfRow, left);
-  for (let improved = true; improved; ) {
+  for (let improved = true; improved;) {
     improved = false;
     search.startPhase();
     for (let row = unassigned; row < columnOfRow.length; row++) {

@@ -28,6 +28,7 @@ export function dropNeedlessPairs(reduction: Reduction): void {
       heap[0] = heap[--size]!;
       sink(heap, size, 0, line);
     }
+    if (size > 0) reduction.dense = false;
     for (let rest = 0; rest < size; rest++) line[heap[rest]!] = Infinity;
   }
   for (let column = 0; column < width; column++) capacities[column] = Math.min(capacities[column]!, reach[column]!);

@@ -4,8 +4,8 @@
  *
  * Sorting all pairs of 5000 x 5000 would take most of a gigabyte. Pairs are taken in portions of ascending cost instead:
  * a threshold below which about a sixteenth of the remaining pairs lie (from a fixed sample), those pairs sorted and
- * matched, then only what is still unassigned looked at again. That is O(n m) where preferences differ, and a small
- * multiple of it where all agents prefer the same tasks.
+ * matched, then only what is still unassigned looked at again. Where preferences differ, the first portion assigns nearly
+ * everybody; where all agents prefer the same tasks, about half of the pairs are sorted in the end.
  */
 import { augmentToGreatest } from './augmentation.js';
 import { PairOrder } from './pair-order.js';

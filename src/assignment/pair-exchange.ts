@@ -8,17 +8,19 @@ import type { Reduction } from './reduction.js';
 const maxPairs = 2e7;
 
 /**
- * Sweeps over all pairs of rows, in ascending order, until a sweep changes nothing or `maxPairs` have been looked at.
+ * Sweeps over all pairs of rows, in ascending order, until a sweep changes nothing, `maxPairs` have been looked at or `shouldStop`
+ * says so, which is asked once a row.
  * `columnOfRow` (-1 = idle, cost 0) is changed in place; how many agents each column has never changes.
  */
-export function exchangePairs(reduction: Reduction, columnOfRow: Int32Array): void {
+export function exchangePairs(reduction: Reduction, columnOfRow: Int32Array, shouldStop: () => boolean): void {
   const { cost } = reduction;
   const rows = columnOfRow.length;
   const width = reduction.tasks.length;
   let pairs = maxPairs;
-  for (let changed = true; changed && pairs > 0; ) {
+  for (let changed = true; changed && pairs > 0;) {
     changed = false;
     for (let row = 0; row < rows && pairs > 0; row++) {
+      if (shouldStop()) return;
       const from = row * width;
       let column = columnOfRow[row]!;
       let current = column < 0 ? 0 : cost[from + column]!;

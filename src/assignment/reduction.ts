@@ -20,8 +20,8 @@ export interface Reduction {
   readonly capacities: Int32Array;
   /** [n,m] row-major. */
   readonly cost: Float64Array;
-  /** Every pair is available. */
-  readonly dense: boolean;
+  /** Every pair is available. Pruning may change it, like the costs and the capacities. */
+  dense: boolean;
   readonly idleAllowed: boolean;
   /** [N] the tasks of locked agents; -1 elsewhere. */
   readonly lockedTasks: Int32Array;

@@ -5,7 +5,7 @@ import { solveGreedy } from './greedy.js';
 import type { HardProblem, HardResult } from './hard.js';
 import { exchangePairs } from './pair-exchange.js';
 import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
-import { exactSolveMs, greedySolveMs } from './solve-time.js';
+import { boundOfGreedyMs, exactSolveMs, greedySolveMs } from './solve-time.js';
 
 export interface SolveControl {
   /** Monotonic milliseconds. */
@@ -18,7 +18,7 @@ export interface SolveControl {
  * Solves `problem`; null where it was cancelled. EXACT runs the exact solver, GREEDY the greedy one and
  * exchanges of pairs. AUTO runs the exact one
  * where `budgetMs` is null, or where its estimated time fits; it is stopped while there is still time in the budget for
- * the greedy answer and its bound, which is then given. Exact answers have `upperBound` equal to `objective`.
+ * the greedy answer and its bound, which is then given (exchanges end when the budget does). Exact answers have `upperBound` equal to `objective`.
  * Throws REQUEST_INVALID for contradictory locks, SIZE_LIMIT where EXACT would expand too much capacity.
  */
 export function solveHard(problem: HardProblem, control: SolveControl): HardResult | null {
@@ -38,7 +38,10 @@ export function solveHard(problem: HardProblem, control: SolveControl): HardResu
     }
   }
   const columnOfRow = solveGreedy(reduction);
-  exchangePairs(reduction, columnOfRow);
+  const { solver, budgetMs } = problem;
+  const boundMs = boundOfGreedyMs(reduction.agents.length, reduction.tasks.length);
+  const deadlineMs = solver === 'AUTO' && budgetMs !== null ? startMs + budgetMs - boundMs : Infinity;
+  exchangePairs(reduction, columnOfRow, () => control.cancelled() || control.nowMs() >= deadlineMs);
   const taskOfAgent = restoreAssignment(reduction, columnOfRow);
   const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
   let assigned = 0;

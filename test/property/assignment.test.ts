@@ -161,7 +161,7 @@ const potentialsFor = (problem: HardProblem, values: readonly number[]): HardPro
 });
 
 /** fast-check prints the seed and the smallest counterexample itself. */
-const runs = { numRuns: 1500 };
+const runs = { numRuns: 3000 };
 
 describe('hard assignment against brute force', () => {
   it('gives a feasible optimum of greatest cardinality when exact', () => {
