@@ -19,6 +19,7 @@ import {
 import { workerUrl } from '../worker-url.js';
 import { ClockOffset } from './clock-offset.js';
 import type { Engine, LoadedProgram, ProgramRequest, RunResult } from './engine.js';
+import { longestRunMs } from './longest-run.js';
 import {
   controlSlot,
   type ExecutionProvider,
@@ -30,7 +31,7 @@ import {
 export interface OnnxEngineOptions {
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'engineRestart'>;
-  /** A worker that owes an answer and gave none for so long is replaced. Default 30 000. */
+  /** A worker that owes an answer and gave none for so long, and what its longest program may take, is replaced. Default 30 000. */
   readonly hangTimeoutMs?: number;
   /** Threads inside one operator. Default 1. */
   readonly intraOpThreads?: number;
@@ -55,6 +56,8 @@ type LossReason = 'crash' | 'hang';
 interface Pending {
   readonly settle: (reply: WorkerReply) => void;
   readonly reject: (error: CoordinatorError) => void;
+  /** What this request may take on top of the hang timeout. */
+  readonly allowanceMs: number;
 }
 
 /** One worker's life. */
@@ -118,10 +121,11 @@ export class OnnxEngine implements Engine {
     const owner = this.#current;
     const reply = await this.#ask((id) => ({ kind: 'load', id, program, spec, bucket, parameters }), transfer);
     if (reply.kind !== 'loaded') throw unexpected(reply);
+    const allowanceMs = longestRunMs(spec, bucket);
     return new OnnxProgram(program, request, reply.fingerprint, reply.residentBytes, (inputs) => {
       if (owner === null || owner !== this.#current)
         return Promise.reject(engineFailed(`program ${bucketName(bucket)} was lost with an earlier worker`));
-      return this.#run(program, owner.offset, inputs);
+      return this.#run(program, owner.offset, inputs, allowanceMs);
     });
   }
 
@@ -156,18 +160,23 @@ export class OnnxEngine implements Engine {
     });
   }
 
-  async #run(program: number, offset: ClockOffset, inputs: readonly TensorData[]): Promise<RunResult> {
+  async #run(
+    program: number,
+    offset: ClockOffset,
+    inputs: readonly TensorData[],
+    allowanceMs: number,
+  ): Promise<RunResult> {
     const { clock } = this.#options;
     const transfer: ArrayBuffer[] = [];
     const whole = inputs.map((input) => transferable(input, transfer));
     const sentMs = clock.nowMs();
-    const reply = await this.#ask((id) => ({ kind: 'run', id, program, inputs: whole }), transfer);
+    const reply = await this.#ask((id) => ({ kind: 'run', id, program, inputs: whole }), transfer, allowanceMs);
     if (reply.kind !== 'ran') throw unexpected(reply);
     const { thereMs, backMs } = offset.split(sentMs, reply.receivedMs, reply.sentMs, clock.nowMs());
     return { outputs: reply.outputs, transferInMs: thereMs, executeMs: reply.executeMs, transferOutMs: backMs };
   }
 
-  #ask(request: (id: number) => WorkerRequest, transfer: ArrayBuffer[]): Promise<WorkerReply> {
+  #ask(request: (id: number) => WorkerRequest, transfer: ArrayBuffer[], allowanceMs = 0): Promise<WorkerReply> {
     return new Promise((resolve, reject) => {
       if (this.#current === null) {
         reject(engineFailed(this.#closed ? 'the engine is closed' : 'the engine is restarting'));
@@ -181,7 +190,7 @@ export class OnnxEngine implements Engine {
         return;
       }
       if (this.#pending.size === 0) this.#lastSignMs = this.#options.clock.nowMs();
-      this.#pending.set(id, { settle: resolve, reject });
+      this.#pending.set(id, { settle: resolve, reject, allowanceMs });
       if (this.#cancelWatch === null) this.#watch(this.#hangTimeoutMs);
     });
   }
@@ -238,10 +247,18 @@ export class OnnxEngine implements Engine {
       this.#cancelWatch = null;
       if (!this.#owesAnswer()) return;
       const silentMs = this.#options.clock.nowMs() - this.#lastSignMs;
-      if (silentMs >= this.#hangTimeoutMs + hangGraceMs) this.#lose('hang', `no answer for ${Math.round(silentMs)} ms`);
+      const allowedMs = this.#allowedSilenceMs();
+      if (silentMs >= allowedMs + hangGraceMs) this.#lose('hang', `no answer for ${Math.round(silentMs)} ms`);
       // Past the timeout it looks once more: had the event loop itself been blocked, the answer would be read by then.
-      else this.#watch(Math.max(hangGraceMs, this.#hangTimeoutMs - silentMs));
+      else this.#watch(Math.max(hangGraceMs, allowedMs - silentMs));
     });
+  }
+
+  /** The worker answers one request after another, so only the longest of those it has counts. */
+  #allowedSilenceMs(): number {
+    let allowanceMs = 0;
+    for (const pending of this.#pending.values()) allowanceMs = Math.max(allowanceMs, pending.allowanceMs);
+    return this.#hangTimeoutMs + allowanceMs;
   }
 
   #owesAnswer(): boolean {

@@ -36,9 +36,13 @@ export interface PipelineOptions {
   readonly median?: MedianMethod;
 }
 
-/** Coordinates that a distance adds up in one straight piece; wider states loop over pieces of `distancePiece`. */
-const straightDistanceWidth = 64;
-const distancePiece = 16;
+/**
+ * Elements [B,N,M] of squared differences that one piece of a distance may hold: 16 MiB of float32. ONNX Runtime computes
+ * all squares of a straight piece before it adds the first two, so 64 coordinates at 5120 x 5120 would take 6.7 GB.
+ */
+const squareElements = 2 ** 22;
+/** Coordinates in one piece at most, where memory allows more: longer ones only lengthen the program. */
+const longestDistancePiece = 64;
 
 /** Elements of the differences that the medoid start holds at once: 1 MiB of float32. */
 const medoidElements = 2 ** 18;
@@ -52,14 +56,14 @@ export function buildProgram(spec: ProgramSpec, bucket: Bucket, options: Pipelin
       project(states, weight, bias, limit, budget, mask),
     ]);
   }
-  if (spec.utility !== null) buildUtility(builder, spec);
+  if (spec.utility !== null) buildUtility(builder, spec, bucket);
   if (spec.soft !== null) buildSoft(builder, spec, spec.soft);
   if (spec.consensus !== null) buildConsensus(builder, spec, bucket, options.median ?? 'sort');
   return builder.build();
 }
 
 /** Writes `U` [B,N,M] (and `utility_out`). */
-function buildUtility(builder: ProgramBuilder, spec: ProgramSpec): void {
+function buildUtility(builder: ProgramBuilder, spec: ProgramSpec, bucket: Bucket): void {
   const { utility } = spec;
   if (utility === null) return;
   if (utility.source === 'given') {
@@ -69,16 +73,17 @@ function buildUtility(builder: ProgramBuilder, spec: ProgramSpec): void {
       bilinearUtility(agents, tasks, weight),
     ]);
   } else {
-    buildDistance(builder, utility.width);
+    buildDistance(builder, utility.width, bucket);
   }
   if (spec.utilityOut) builder.traced(['U'], ['utility_out'], (u) => [u]);
 }
 
-function buildDistance(builder: ProgramBuilder, width: number): void {
+function buildDistance(builder: ProgramBuilder, width: number, bucket: Bucket): void {
+  const piece = distancePiece(width, bucket);
   // With a projection the agents are wider than the tasks; only the first coordinates count.
   builder.traced(['agents'], ['located'], (agents) => [agents.slice([], [], [0, width])]);
   builder.traced(['tasks'], ['columns'], (tasks) => [taskColumns(tasks)]);
-  if (width <= straightDistanceWidth) {
+  if (piece === width) {
     builder.traced(['located', 'columns'], ['U'], (agents, columns) => [
       distanceUtility(squaredDistanceColumns(agents, columns, width)),
     ]);
@@ -86,24 +91,30 @@ function buildDistance(builder: ProgramBuilder, width: number): void {
   }
   // Each turn adds the first piece and rotates the states, so the body reads at fixed places.
   builder.traced(['located', 'columns'], ['sum.0'], (agents, columns) => [
-    squaredDistanceColumns(agents, columns, distancePiece),
+    squaredDistanceColumns(agents, columns, piece),
   ]);
   const rotate = (array: np.Array, axis: 1 | 2): np.Array => {
     const cut = (from: number, to: number) =>
       axis === 1 ? array.ref.slice([], [from, to], []) : array.ref.slice([], [], [from, to]);
-    return np.concatenate([cut(distancePiece, width), cut(0, distancePiece)], axis);
+    return np.concatenate([cut(piece, width), cut(0, piece)], axis);
   };
   builder.loop(
-    width / distancePiece - 1,
+    width / piece - 1,
     ['sum.0', 'located', 'columns'],
     [],
     ['sum', 'located.end', 'columns.end'],
     (sum, agents, columns) => {
       const [a, c] = [rotate(agents, 2), rotate(columns, 1)];
-      return [sum.add(squaredDistanceColumns(a.ref, c.ref, distancePiece)), a, c];
+      return [sum.add(squaredDistanceColumns(a.ref, c.ref, piece)), a, c];
     },
   );
   builder.traced(['sum'], ['U'], (sum) => [distanceUtility(sum)]);
+}
+
+/** Coordinates per piece: a divisor of `width` (widths and pieces are powers of two, as padded). */
+function distancePiece(width: number, { batch, agents, tasks }: Bucket): number {
+  const fitting = Math.max(1, squareElements / (batch * agents * tasks));
+  return Math.min(width, longestDistancePiece, 2 ** Math.floor(Math.log2(fitting)));
 }
 
 /** Slack parts of exponents and kernels, as value names. */
