@@ -38,8 +38,18 @@ export function sinkhornOracle(problem: OracleProblem): OracleAnswer {
   let f = rowMass.map(() => 0);
   let g = columnMass.map(() => 0);
   for (let k = 0; k < problem.iterations; k += 1) {
-    f = rowMass.map((mass, i) => update(mass, columnMass.map((_, j) => l[i]![j]! + g[j]!)));
-    g = columnMass.map((mass, j) => update(mass, rowMass.map((_, i) => l[i]![j]! + f[i]!)));
+    f = rowMass.map((mass, i) =>
+      update(
+        mass,
+        columnMass.map((_, j) => l[i]![j]! + g[j]!),
+      ),
+    );
+    g = columnMass.map((mass, j) =>
+      update(
+        mass,
+        rowMass.map((_, i) => l[i]![j]! + f[i]!),
+      ),
+    );
   }
   const plan = l.map((row, i) =>
     row.map((value, j) => (Number.isFinite(f[i]!) && Number.isFinite(g[j]!) ? Math.exp(value + f[i]! + g[j]!) : 0)),
