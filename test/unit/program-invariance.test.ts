@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
+import { seededNormal, seededUniform } from '../seeded-normal.js';
+import type { Axis, Bucket, ProgramSpec } from '../../src/operators/signature.js';
 import {
   compile,
   consensusInputs,
+  cropped,
   emptySpec,
   type Outputs,
   projectionInputs,
@@ -11,23 +13,17 @@ import {
 } from './program-harness.js';
 import { programSignature, shapeIn } from '../../src/operators/signature.js';
 
-/** Deterministic uniform numbers in [0, 1). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
+interface Random {
+  readonly uniform: () => number;
+  readonly normal: () => number;
 }
 
-type Random = () => number;
-
-function normal(random: Random): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+function generator(seed: number): Random {
+  return { uniform: seededUniform(seed), normal: seededNormal(seed) };
 }
 
 function matrix(random: Random, rows: number, columns: number): number[][] {
-  return Array.from({ length: rows }, () => Array.from({ length: columns }, () => Math.fround(normal(random))));
+  return Array.from({ length: rows }, () => Array.from({ length: columns }, () => Math.fround(random.normal())));
 }
 
 interface Family {
@@ -42,7 +38,7 @@ const soft = { form: 'log', iterations: 12, bias: false, slack: false, plan: tru
 /** Odd widths and kinds, so that rows do not start on aligned addresses. */
 function reference(width: number, kinds: number): Family {
   const random = generator(7);
-  const numbers = (length: number) => Float32Array.from({ length }, () => normal(random) / Math.sqrt(width));
+  const numbers = (length: number) => Float32Array.from({ length }, () => random.normal() / Math.sqrt(width));
   return {
     name: `reference, d = ${width}, k = ${kinds}`,
     spec: {
@@ -61,12 +57,12 @@ function reference(width: number, kinds: number): Family {
     problem(r, n, m) {
       const agents = matrix(r, n, width);
       const utility = matrix(r, n, m);
-      const taskMask = Array.from({ length: m }, () => (r() < 0.9 ? 1 : 0));
+      const taskMask = Array.from({ length: m }, () => (r.uniform() < 0.9 ? 1 : 0));
       return {
         ...softInputs({ utility, temperature: 1, taskMask }),
         ...projectionInputs(
           agents,
-          Array.from({ length: kinds }, () => 1 + r()),
+          Array.from({ length: kinds }, () => 1 + r.uniform()),
           Array.from({ length: kinds }, () => n / 10),
         ),
         ...consensusInputs(matrix(r, n, 7)),
@@ -89,8 +85,8 @@ function distance(form: 'log' | 'scaling', bias: boolean, slack: boolean): Famil
     },
     problem(r, n, m) {
       const agents = matrix(r, n, 4);
-      const agentMask = Array.from({ length: n }, () => (r() < 0.8 ? 1 : 0));
-      const utility = matrix(r, n, m).map((row) => row.map((value) => (r() < 0.1 ? -Infinity : 0.1 * value)));
+      const agentMask = Array.from({ length: n }, () => (r.uniform() < 0.8 ? 1 : 0));
+      const utility = matrix(r, n, m).map((row) => row.map((value) => (r.uniform() < 0.1 ? -Infinity : 0.1 * value)));
       return {
         ...softInputs({ utility, temperature: form === 'log' ? 0.1 : 0.5, agentMask, idle: -1.5, unserved: -0.5 }),
         ...consensusInputs(agents, { mask: agentMask }),
@@ -140,7 +136,11 @@ describe('one executable', () => {
         ]) {
           const program = await compile(family.spec, bucket, { parameters: family.parameters ?? new Map(), threads });
           const fitting = () =>
-            family.problem(random, 1 + Math.floor(random() * bucket.agents), 1 + Math.floor(random() * bucket.tasks));
+            family.problem(
+              random,
+              1 + Math.floor(random.uniform() * bucket.agents),
+              1 + Math.floor(random.uniform() * bucket.tasks),
+            );
           const problem = family.problem(random, bucket.agents - 3, bucket.tasks - 5);
           const alone = slotBits(family, bucket, await program.run([problem]), 0);
           for (let slot = 0; slot < bucket.batch; slot += 1) {
@@ -155,5 +155,46 @@ describe('one executable', () => {
         }
       });
     }
+  }
+});
+
+describe('different executables', () => {
+  for (const family of families) {
+    it(`agree to 1e-6 whatever the bucket and the batch: ${family.name}`, async () => {
+      const problem = family.problem(generator(20261124), 14, 11);
+      const signature = programSignature(family.spec);
+      const crops: number[][][] = [];
+      for (const bucket of [
+        { batch: 1, agents: 16, tasks: 16 },
+        { batch: 3, agents: 32, tasks: 64 },
+        { batch: 2, agents: 128, tasks: 16 },
+      ]) {
+        const program = await compile(family.spec, bucket, { parameters: family.parameters ?? new Map() });
+        const outputs = await program.run([problem]);
+        crops.push(
+          signature.outputs.map(({ name, axes }) => {
+            const [rows, columns] = axes.length === 3 ? [axes[1]!, axes[2]!] : [1 as const, axes[1]!];
+            const own = (axis: Axis) => (axis === 'N' ? 14 : axis === 'M' ? 11 : Number(axis));
+            const padded = (axis: Axis) => (axis === 'N' ? bucket.agents : axis === 'M' ? bucket.tasks : Number(axis));
+            const size = {
+              rows: own(rows),
+              columns: own(columns),
+              bucketRows: padded(rows),
+              bucketColumns: padded(columns),
+            };
+            return cropped(outputs, name, 0, size).flat();
+          }),
+        );
+      }
+      signature.outputs.forEach(({ name }, index) => {
+        const [first, ...others] = crops.map((crop) => crop[index]!) as [number[], ...number[][]];
+        const worst = Math.max(
+          ...others.flatMap((other) =>
+            first.map((value, i) => Math.abs(other[i]! - value) / Math.max(1, Math.abs(value))),
+          ),
+        );
+        expect(worst, name).toBeLessThanOrEqual(1e-6);
+      });
+    });
   }
 });
