@@ -33,8 +33,12 @@ export const exactLogIterations = 2;
 /** Least denominator of an update. */
 const guard = 1e-30;
 
-const smallest = -3.4e38;
-const largestInverse = 1e30;
+/** Finite ends of float32. */
+export const largest = 3.4e38;
+const smallest = -largest;
+
+/** tau times spread is read within these: its inverse and its products with potentials stay finite. */
+const unitRange = [1e-30, 1e35] as const;
 
 /** What the exponents are made from. */
 export interface UtilityProblem {
@@ -65,8 +69,8 @@ export function exponents(problem: UtilityProblem, maskColumns: boolean): np.Arr
   const column = np.where(np.greater(taskMask, 0), 0, -Infinity).reshape([batch, 1, tasks]);
   let values = bias === null ? utility : utility.add(bias);
   if (maskColumns) values = values.add(column.ref);
-  const unit = temperature.reshape([batch, 1, 1]).mul(problem.spread);
-  const inverse = np.minimum(np.reciprocal(unit.ref), largestInverse);
+  const unit = np.clip(temperature.reshape([batch, 1, 1]).mul(problem.spread), ...unitRange);
+  const inverse = np.reciprocal(unit.ref);
   let top = np.maximum(np.max(values.ref, -1), smallest).reshape([batch, agents, 1]);
   if (idle === null || unserved === null) {
     const l = values.sub(top.ref).mul(inverse);

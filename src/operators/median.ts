@@ -2,8 +2,11 @@
 import { numpy as np } from '@jax-js/jax';
 
 /**
- * - sort: one window of the sorted values. ONNX Runtime selects it without sorting: per row of 128 values 2.2 us on one core.
+ * - sort: a window of the sorted values, which ONNX Runtime selects without sorting (2.2 us for a row of 128, one core).
  * - bisection: compares and counts, no sort; for engines whose sorts are slow.
+ *
+ * All of consensus on ONNX Runtime 1.30, one core, w = 64, 10 iterations, medoid start (sort / bisection, ms):
+ * 1 x 16 0.17 / 2.6, 1 x 128 0.29 / 2.8, 32 x 128 4.5 / 9.4, 1 x 1024 1.3 / 4.3, 1 x 5120 6.2 / 11.0. So `sort` is its default in every bucket.
  */
 export type MedianMethod = 'sort' | 'bisection';
 

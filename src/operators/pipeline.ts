@@ -7,6 +7,7 @@ import {
   type Factors,
   exactLogIterations,
   type Kernel,
+  largest,
   logIteration,
   type LogProblem,
   type Potentials,
@@ -280,7 +281,7 @@ function softResult(
   const [batch, agents, tasks] = k.shape as [number, number, number];
   const columns = step?.columns ?? null;
   const rows = step?.rows ?? null;
-  const largest = (array: np.Array) => np.max(np.maximum(array.ref, array.neg()), -1);
+  const worst = (array: np.Array) => np.max(np.maximum(array.ref, array.neg()), -1);
 
   let rowTotal = rowSums(kernel, columns);
   if (rows !== null) rowTotal = rows.vector.ref.mul(rowTotal);
@@ -299,12 +300,13 @@ function softResult(
     const idle = rows === null ? slack.idle : rows.vector.ref.mul(slack.idle).mul(columns!.slack!.ref);
     results.push(idle.reshape([batch, agents]));
   }
-  results.push(largest(rowTotal.ref.sub(rowMass)), largest(columnTotal.ref.sub(columnMass)));
+  results.push(worst(rowTotal.ref.sub(rowMass)), worst(columnTotal.ref.sub(columnMass)));
   if (potentials !== null && soft.potentials) {
     const rowAlive = np.greater(rowTotal, 0);
     const columnAlive = np.greater(columnTotal, 0);
-    const f = np.where(rowAlive, potentials.f.mul(unit.ref).sub(top), 0);
-    const g = np.where(columnAlive, potentials.g.mul(unit), 0);
+    const finite = (array: np.Array) => np.clip(array, -largest, largest);
+    const f = np.where(rowAlive, finite(potentials.f.mul(unit.ref).sub(top)), 0);
+    const g = np.where(columnAlive, finite(potentials.g.mul(unit)), 0);
     results.push(f.reshape([batch, agents]), g.reshape([batch, tasks]));
   }
   return results;

@@ -145,7 +145,7 @@ describe('degenerate problems have defined, finite answers', () => {
     for (const slack of [false, true]) {
       const spec = given({ slack });
       const program = await compile(spec, bucket);
-      for (const temperature of [1e-38, 1e-6, 1, 1e30]) {
+      for (const temperature of [1e-45, 1e-38, 1e-6, 1, 1e30, 3.4e38]) {
         const utility = Array.from({ length: 8 }, (_, i) => values.map((_, j) => values[(i * 3 + j) % 8]!));
         const extreme = softInputs({ utility, temperature, idle: 3e38, unserved: -3e38 });
         const mild = softInputs({ utility, temperature, idle: -Infinity, unserved: 0 });
