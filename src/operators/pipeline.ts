@@ -124,7 +124,9 @@ const slackNames = ['l.idle', 'l.unserved', 'l.corner'] as const;
 function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): void {
   const source = spec.utility?.source;
   if (source === undefined) throw new Error('a soft assignment needs a utility');
-  const forbids = soft.bias || source === 'given';
+  // The scaling form is chosen only where every pair of active agents and tasks is allowed.
+  const scales = soft.form === 'scaling';
+  const forbids = !scales && (soft.bias || source === 'given');
 
   const optional = [...(soft.bias ? ['bias'] : []), ...(soft.slack ? ['idle', 'unserved'] : [])];
   if (source === 'distance') {
@@ -140,8 +142,6 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
     builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature.shape[0]!, 1, 1])]);
   }
 
-  // Where pairs may be forbidden the scaling form needs renewals as well, and is then the log form.
-  const scales = soft.form === 'scaling' && !forbids;
   // Bilinear utilities of masked (zero) tasks are 0, inside the range that the scaling form was chosen for.
   const maskColumns = !(scales && source === 'bilinear');
   const exponentNames = ['l', 'top', 'unit', ...(soft.slack ? slackNames : [])];

@@ -22,6 +22,7 @@ export interface ProgramSpec {
 }
 
 export interface SoftSpec {
+  /** `scaling` only where range(U)/temperature is proven small and no pair of an active agent and task is forbidden. */
   readonly form: SinkhornForm;
   readonly iterations: number;
   /** Whether there is a `bias` input [N,M]. */

@@ -1,5 +1,6 @@
 /**
- * Proves, cheaply and on the host, that range(U)/temperature is small enough for Sinkhorn as scaling vectors.
+ * Proves, cheaply and on the host, that Sinkhorn as scaling vectors is safe: range(U)/temperature is small and no pair is
+ * forbidden (a part of the problem that forbidden pairs cut off may not balance, and its factors then grow without end).
  * A proof that fails costs speed, not correctness: the log domain answers instead.
  */
 import type { AssignmentProblem, Matrix, Problem } from '../problem.js';
@@ -61,6 +62,7 @@ function utilityRange(problem: Problem, allowed: number): Range | null {
   return { low: -bound, high: bound };
 }
 
+/** -Infinity is a value of the range here, so a forbidden pair fails the proof. */
 function givenRange(utility: Matrix, agentActive: Uint8Array): Range {
   const range: Range = { low: Infinity, high: -Infinity };
   const { rows, columns, data } = utility;
@@ -74,7 +76,7 @@ function widen(range: Range, values: Float32Array): void {
   let { low, high } = range;
   for (let index = 0; index < values.length; index++) {
     const value = values[index]!;
-    if (value < low && value !== -Infinity) low = value;
+    if (value < low) low = value;
     if (value > high) high = value;
   }
   range.low = low;

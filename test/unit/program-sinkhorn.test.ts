@@ -219,7 +219,7 @@ describe('the soft assignment', () => {
       parameters: 'p',
       utility: { source: 'bilinear', agentWidth: 2, taskWidth: 2 },
       utilityOut: true,
-      soft: { ...soft, form: 'scaling', bias: true },
+      soft: { ...soft, form: 'log', bias: true },
     };
     const program = await compile(spec, bucket, { parameters: new Map([['bilinear', Float32Array.of(1, 0, 0, 1)]]) });
     const agents = [
