@@ -149,9 +149,9 @@ const settings = {
   ),
   solverThreads: setting(
     whole(1, 64),
-    '1',
+    '2',
     'Threads for hard assignments.',
-    'an exact assignment of 100 takes well under a millisecond',
+    'with two or more, one never takes a large problem, so that small ones do not wait behind it',
   ),
   policyDir: setting(folder, '', 'Folder of NAME.safetensors policy files.', 'the built-in policies only'),
   policyPollMs: setting(

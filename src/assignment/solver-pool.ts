@@ -8,7 +8,6 @@
  */
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
-import type { Metrics } from '../metrics.js';
 import { workerUrl } from '../worker-url.js';
 import type { HardProblem, HardResult, HardSolver } from './hard.js';
 import type { SolveOutcome } from './solver-messages.js';
@@ -18,8 +17,6 @@ export interface SolverPoolOptions {
   /** At least 1; default 2. */
   readonly threads?: number;
   readonly clock: Clock;
-  /** Counts each answer's solver. */
-  readonly metrics?: Pick<Metrics, 'assignmentSolver'>;
   /** Compiled entry of the threads; for tests. */
   readonly workerEntry?: URL;
 }
@@ -39,7 +36,6 @@ export function createSolverPool(options: SolverPoolOptions): HardSolver {
 
 class SolverPool implements HardSolver {
   readonly #clock: Clock;
-  readonly #metrics: Pick<Metrics, 'assignmentSolver'> | null;
   readonly #entry: URL;
   readonly #threads: (SolverThread | null)[];
   readonly #small: SolveTask[] = [];
@@ -53,7 +49,6 @@ class SolverPool implements HardSolver {
 
   constructor(options: SolverPoolOptions) {
     this.#clock = options.clock;
-    this.#metrics = options.metrics ?? null;
     this.#entry = options.workerEntry ?? workerUrl(import.meta.url, 'solver-worker.js');
     this.#threads = new Array<SolverThread | null>(Math.max(1, options.threads ?? 2)).fill(null);
     this.#startThreads();
@@ -195,7 +190,6 @@ class SolverPool implements HardSolver {
   #settle(task: SolveTask, outcome: SolveOutcome): void {
     const { result, failure } = outcome;
     if (result !== null) {
-      if (!task.settled) this.#metrics?.assignmentSolver.inc({ solver: result.solver });
       task.resolve(result);
     } else if (failure !== null) {
       task.reject(new CoordinatorError(failure.code, failure.message, { violations: failure.violations }));
