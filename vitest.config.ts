@@ -10,6 +10,8 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts'],
     projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000)],
     reporters: ['default'],
+    // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
+    env: { ORT_DISABLE_TELEMETRY: '1' },
     // Two cores: the service tier runs real servers with worker threads of their own.
     maxWorkers: 2,
     coverage: {

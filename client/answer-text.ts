@@ -10,8 +10,10 @@ export function answerJson(answer: CoordinateAnswer): string {
   return JSON.stringify(answer, plain, 2);
 }
 
-function plain(_key: string, value: unknown): unknown {
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+/** Asks the holder, as JSON.stringify has turned a Buffer into an object before it calls this. */
+function plain(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  const raw = this[key];
+  if (raw instanceof Uint8Array) return Buffer.from(raw).toString('base64');
   if (value instanceof Int32Array || value instanceof Float32Array) return shortened(value);
   if (typeof value === 'object' && value !== null && 'data' in value && 'shape' in value) {
     return nested(value.data as Float32Array | Int32Array, value.shape as readonly number[]);
@@ -89,9 +91,12 @@ export function answerTable(request: CoordinateRequest, answer: CoordinateAnswer
   }
   if (execution !== null) {
     const stages = execution.stages.map(({ stage, microseconds }) => `${stage} ${(microseconds / 1000).toFixed(2)}`);
-    lines.push(
-      `${execution.engine} on ${execution.device}, ${execution.bucket}, batch of ${execution.batchSize}; ms: ${stages.join(', ')}`,
-    );
+    // Without a bucket no program was needed: the utility was given and the assignment is hard.
+    const where =
+      execution.bucket === ''
+        ? 'no program needed'
+        : `${execution.engine} on ${execution.device}, ${execution.bucket}, batch of ${execution.batchSize}`;
+    lines.push(`${where}; ms: ${stages.join(', ')}`);
   }
   return lines.join('\n');
 }

@@ -1,6 +1,7 @@
 /** The working parts behind the RPCs, put together: policies, engine, program store, batcher, solvers, coordinator. */
 import { Batcher } from '../src/batching/batcher.js';
 import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
+import { ConfigError } from '../src/config.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
 import { OnnxEngine } from '../src/engine/onnx-engine.js';
@@ -15,11 +16,13 @@ import type { PolicyInfoMessage } from '../src/wire/messages.js';
 import { decodeRequest } from '../src/wire/request.js';
 import type { Logger } from './log.js';
 import type { CoreContext, RunnableCore } from './start.js';
+import { keepTelemetryOff } from './telemetry.js';
 
 const bytesPerMiB = 1024 * 1024;
 
-/** Rejects where the policy directory cannot be read, the default policy does not exist, or the engine does not start. */
+/** Rejects with ConfigError where a setting does not hold (policy directory, default policy, CUDA), and where the engine does not start. */
 export async function createCore({ config, clock, metrics, log }: CoreContext): Promise<RunnableCore> {
+  keepTelemetryOff();
   /** Once the server serves, the programs of new and changed policies are loaded beside the traffic. */
   let warmAgain = (): void => undefined;
   const registry = await PolicyRegistry.open({
@@ -30,13 +33,19 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
       logPolicyEvent(log, event);
       if (event.kind === 'loaded') warmAgain();
     },
+  }).catch((error: unknown) => {
+    throw new ConfigError(`--policy-dir: ${error instanceof Error ? error.message : String(error)}`);
   });
   const policies: PolicySource = {
     defaultName: config.defaultPolicy,
     get: (name) => registry.get(name),
     list: () => registry.list(),
   };
-  policies.get(policies.defaultName);
+  if (!policies.list().some(({ name }) => name === policies.defaultName)) {
+    registry.close();
+    const known = policies.list().map(({ name }) => name);
+    throw new ConfigError(`--default-policy: expected one of ${known.join(', ')}, received '${policies.defaultName}'`);
+  }
 
   const engine = new OnnxEngine({
     clock,
@@ -53,7 +62,19 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     metrics,
     log: (message, fields) => log.error(fields, message),
   });
-  await engine.whenReady();
+  try {
+    await engine.whenReady();
+    const [first] = config.onnxProviders;
+    if (first === 'cuda' && engine.device === 'cpu') {
+      const missing = '--onnx-providers: the CUDA library of ONNX Runtime is not installed (see the README)';
+      if (!config.onnxProviders.includes('cpu')) throw new ConfigError(missing);
+      log.warn(`${missing}: running on the CPU`);
+    }
+  } catch (error) {
+    registry.close();
+    await engine.close();
+    throw error;
+  }
   metrics.engineActive.set({ engine: engine.name, device: engine.device }, 1);
   const batcher = new Batcher({
     store,

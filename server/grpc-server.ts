@@ -1,6 +1,6 @@
 /**
  * The grpc-js server: limits, keepalive, binding, closing, and what grpc-js has no option for. This is the only file
- * that looks inside grpc-js (`http2Servers`, present in the pinned 1.14.7; tests show that it is effective).
+ * that looks inside grpc-js (`http2Servers` and `commonServerOptions`, present in the pinned 1.14.7; tests show that it is effective).
  */
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo } from 'node:net';
@@ -17,6 +17,13 @@ const keepaliveTimeoutMs = 20_000;
  */
 const streamWindowBytes = 1 << 20;
 const connectionWindowBytes = 4 << 20;
+
+/**
+ * How many calls a connection may cancel, at once and per second, before HTTP/2 closes it and every other call on it
+ * fails: a defence against floods. Callers with short deadlines cancel by the hundred in an overload, so Node's 1000 and
+ * 33 per second are far too few. Node 20 cannot be told and keeps those.
+ */
+const resetLimits = { streamResetBurst: 20_000, streamResetRate: 2_000 };
 
 /** grpc-js keeps timeouts in 32-bit milliseconds: a longer one wraps round and is over at once. */
 const longestTimeout = '2147483S';
@@ -40,6 +47,7 @@ export class GrpcServer {
       'grpc.enable_channelz': 0,
       ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
     });
+    Object.assign((this.server as unknown as { commonServerOptions: object }).commonServerOptions, resetLimits);
   }
 
   /** Starts serving; resolves with the address in numbers. Rejects where it cannot be listened on. */

@@ -52,16 +52,20 @@ export async function serve(
       return serveExitCodes.failed;
     }
     // `ready` settles first where the server cannot serve; a signal during the warm-up ends the wait.
-    const canServe = await Promise.race([
+    const failure = await Promise.race([
       server.ready.then(
-        () => true,
-        () => false,
+        () => null,
+        (error: unknown) => ({ error }),
       ),
-      stop.received.then(() => true),
+      stop.received.then(() => null),
     ]);
-    if (canServe) await stop.received;
+    if (failure === null) await stop.received;
     const { lostCalls, forced } = await server.close();
-    return canServe && lostCalls === 0 && !forced ? serveExitCodes.stopped : serveExitCodes.failed;
+    if (failure?.error instanceof ConfigError) {
+      process.stderr.write(`${failure.error.message}\n`);
+      return serveExitCodes.usage;
+    }
+    return failure === null && lostCalls === 0 && !forced ? serveExitCodes.stopped : serveExitCodes.failed;
   } finally {
     stop.cancel();
     stopWatching();

@@ -4,7 +4,7 @@
  */
 import { Registry } from 'prom-client';
 import { systemClock, type Clock } from '../src/clock.js';
-import type { Config } from '../src/config.js';
+import { ConfigError, type Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
 import { rawCoordinatorService } from './definitions.js';
@@ -103,9 +103,11 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       'ready',
     );
   });
-  // Whoever waits for it hears of a failure; that nobody waits is no reason to end the process.
+  // Whoever waits for it hears of a failure; that nobody waits is no reason to end the process. A setting at fault is
+  // told in one line by whoever gave it.
   ready.catch((error: unknown) => {
-    if (state.phase === 'warming') log.error({ err: error }, 'the server cannot serve');
+    if (state.phase === 'warming' && !(error instanceof ConfigError))
+      log.error({ err: error }, 'the server cannot serve');
   });
 
   let closing: Promise<DrainResult> | null = null;

@@ -90,6 +90,8 @@ export async function runBench(argv: readonly string[]): Promise<number> {
       return 0;
     }
     endChildrenOnSignals();
+    // Programs run in this process, too: ONNX Runtime is not to send usage data from here.
+    process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
     folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-bench-'));
     await measure(options, folder, `npm run bench -- ${argv.join(' ')}`.trim());
     return 0;

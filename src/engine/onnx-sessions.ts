@@ -1,5 +1,9 @@
 /** The worker thread's side of the ONNX engine: compiled models and their sessions, by program number. */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { arch, platform } from 'node:os';
+import { dirname, join } from 'node:path';
 import { InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node';
 import { programSignature, shapeIn, type TensorData, type TensorSignature } from '../operators/signature.js';
 import type { ProgramRequest } from './engine.js';
@@ -37,7 +41,11 @@ export class OnnxSessions {
   constructor(compile: CompileModel, settings: WorkerSettings) {
     this.#compile = compile;
     this.#control = settings.control;
-    const installed = new Set(listSupportedBackends().map((backend) => backend.name));
+    const installed = new Set(
+      listSupportedBackends()
+        .filter(({ name, bundled }) => bundled || hasLibrary(name))
+        .map(({ name }) => name),
+    );
     const providers = settings.executionProviders.filter((name) => installed.has(name));
     if (!providers.includes('cpu')) providers.push('cpu');
     this.device = providers[0] === 'cuda' ? 'cuda:0' : 'cpu';
@@ -115,6 +123,13 @@ export class OnnxSessions {
       Atomics.store(this.#control, controlSlot.inRuntime, 0);
     }
   }
+}
+
+/** Whether a provider that is no part of the package was added to it; the runtime names it as supported even where it was not. */
+function hasLibrary(provider: string): boolean {
+  const main = createRequire(import.meta.url).resolve('onnxruntime-node');
+  const folder = join(dirname(main), '..', 'bin', 'napi-v6', platform(), arch());
+  return existsSync(join(folder, `libonnxruntime_providers_${provider}.so`));
 }
 
 /** Throws where the data's type or length does not fit the shape. */

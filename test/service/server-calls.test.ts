@@ -1,5 +1,5 @@
 /** Calls through the real server, with a fake core behind it. */
-import { connect, type IncomingHttpHeaders, type Settings } from 'node:http2';
+import { connect, constants, type IncomingHttpHeaders, type Settings } from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { CoordinatorError } from '../../src/errors.js';
@@ -260,4 +260,26 @@ test('good calls are logged at debug level, with id and duration', async () => {
   await expect.poll(() => talkative.logLines.some((line) => line['requestId'] === 'seen'), eventually).toBe(true);
   other.close();
   await talkative.server.close();
+});
+
+test('a caller that cancels thousands of calls keeps its connection, and its other calls go on', async () => {
+  const session = connect(`http://${fake.server.grpcAddress}`);
+  const errors: unknown[] = [];
+  session.on('error', (error) => errors.push(error));
+  const headers = { ':method': 'POST', ':path': coordinatePath, 'content-type': 'application/grpc', te: 'trailers' };
+  for (let sent = 0; sent < 3000 && !session.destroyed; sent++) {
+    const stream = session.request(headers);
+    stream.on('error', () => undefined);
+    // What is closed at once is never sent.
+    await new Promise((resolve) => setImmediate(resolve));
+    stream.close(constants.NGHTTP2_CANCEL);
+    if (sent % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const open = !session.destroyed;
+  session.destroy();
+  // Node 20's limit of a thousand cannot be changed.
+  const keepsLimit = process.versions.node.startsWith('20.');
+  expect(open, String(errors[0])).toBe(!keepsLimit);
+  expect((await client.coordinate({ requestId: 'after' }))['requestId']).toBe('after');
 });

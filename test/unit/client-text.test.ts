@@ -44,14 +44,23 @@ describe('an answer as text', () => {
 
   it('is JSON with tensors as nested arrays of short numbers', () => {
     const answer = answerExactly(request);
-    const assignment = { ...answer.assignment!, plan: matrix(2, 2, [0.1, 0.2, 1 / 3, 1]) };
+    // A Buffer, as answers off the wire hold: JSON.stringify would write its own form of it.
+    const warmStart = Buffer.from([1, 2, 3]);
+    const assignment = { ...answer.assignment!, plan: matrix(2, 2, [0.1, 0.2, 1 / 3, 1]), warmStart };
     const parsed = JSON.parse(answerJson({ ...answer, assignment })) as { assignment: Record<string, unknown> };
     expect(parsed.assignment.plan).toEqual([
       [0.1, 0.2],
       [0.33333334, 1],
     ]);
     expect(parsed.assignment.taskOfAgent).toEqual([0, 1, -1]);
-    expect(parsed.assignment.warmStart).toBe('');
+    expect(parsed.assignment.warmStart).toBe('AQID');
+  });
+
+  it('says so where no program was needed', () => {
+    const answer = answerExactly(request);
+    expect(answerTable(request, answer)).toContain('fake on none, b1, batch of 1; ms:');
+    const execution = { ...answer.execution!, bucket: '' };
+    expect(answerTable(request, { ...answer, execution })).toContain('no program needed; ms:');
   });
 });
 
