@@ -61,6 +61,11 @@ export const errorRegistry = {
     retryable: false,
     when: '`forbid_fallback` is set and the preferred engine is down.',
   },
+  PLUGIN_INCOMPATIBLE: {
+    status: 'FAILED_PRECONDITION',
+    retryable: false,
+    when: 'The file given as a PJRT plugin cannot be loaded, is none, or speaks a version of the PJRT C API that this build does not know.',
+  },
   COMPILE_FAILED: {
     status: 'INTERNAL',
     retryable: false,
