@@ -28,6 +28,7 @@ ENV UV_THREADPOOL_SIZE=16
 COPY package.json LICENSE ./
 COPY proto ./proto
 COPY policies ./policies
+COPY plugins ./plugins
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER node

@@ -16,6 +16,7 @@ Coordinates swarms: who does what, with which resources, and what the group agre
   policies   list the policies of a running server
   demo       watch a simulated rescue swarm being coordinated
   bench      measure this machine
+  plugin     install and list the plugins that the XLA engine will use
   COMMAND --help says more; --version prints the version.
 
 Try it
@@ -50,6 +51,8 @@ async function run([command = '', ...argv]: readonly string[]): Promise<number> 
       return (await import('./demo/run.js')).runDemo(argv);
     case 'bench':
       return (await import('./bench/main.js')).runBench(argv);
+    case 'plugin':
+      return (await import('./commands/plugin.js')).runPlugin(argv);
     case '--version':
     case '-v':
       process.stdout.write(`${version()}\n`);

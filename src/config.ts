@@ -123,6 +123,12 @@ const settings = {
     'Shared library of a PJRT plugin for the XLA engine.',
     'found where plugins are installed',
   ),
+  pluginDir: setting(
+    folder,
+    '',
+    'Folder of the PJRT plugins that `plugin install` keeps; nothing in this version reads it but the command plugin.',
+    '~/.cache/tensor-consensus/plugins',
+  ),
   onnxProviders: setting(
     listOf('cuda', 'cpu'),
     'cpu',

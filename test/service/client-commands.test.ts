@@ -147,6 +147,7 @@ describe('help and version', () => {
       ['demo', '--help'],
       ['serve', '--help'],
       ['bench', '--help'],
+      ['plugin', '--help'],
     ]) {
       const ended = await cli(argv);
       expect(ended).toMatchObject({ code: 0, err: '' });
