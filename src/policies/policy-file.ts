@@ -1,12 +1,18 @@
 /** What a policy's safetensors file must hold, and the Policy that it makes. */
 import { createHash } from 'node:crypto';
 import type { AssignmentForm, ConsensusStart, Matrix } from '../problem.js';
+import { largestMagnitude } from '../wire/finite.js';
 import { bytesView } from '../wire/tensor.js';
 import type { Policy, PolicyDefaults, ProjectionWeights } from './policy.js';
 import { readSafetensors, type SafetensorsFile, type StoredTensor } from './safetensors.js';
 
 /** Largest d, e and k: the widest bucket of the widths. */
 export const largestPolicyWidth = 1024;
+
+/** Largest |weight| and |bias| of a projection: its logits stay finite for every state that is accepted. */
+const largestProjectionWeight = 1e15;
+/** Largest |U_ij|: |a W t| / sqrt(d) <= largestMagnitude^2 sum |W| / sqrt(d) must be a float32. */
+const largestUtility = 3e38;
 
 export const policyTensors = {
   projectionWeight: 'projection.weight',
@@ -47,6 +53,7 @@ export function readPolicyFile(
   checkNames(stored);
   const projection = readProjection(stored);
   const weight = matrixOf(stored, policyTensors.bilinear, ['d', 'e']);
+  if (weight !== null) checkBilinear(weight);
   if (projection === null && weight === null) {
     throw new PolicyFileError(`neither ${policyTensors.projectionWeight} nor ${policyTensors.bilinear} is in it`);
   }
@@ -108,7 +115,29 @@ function readProjection(stored: SafetensorsFile): ProjectionWeights | null {
   if (resourceMax.some((value) => value < 0)) {
     throw new PolicyFileError(`${policyTensors.projectionResourceMax} has a negative number`);
   }
-  return { weight, bias: vectorOf(stored, policyTensors.projectionBias, kinds, 0), resourceMax };
+  const bias = vectorOf(stored, policyTensors.projectionBias, kinds, 0);
+  checkMagnitudes(policyTensors.projectionWeight, weight.data);
+  checkMagnitudes(policyTensors.projectionBias, bias);
+  return { weight, bias, resourceMax };
+}
+
+function checkMagnitudes(name: string, data: Float32Array): void {
+  const beyond = data.find((value) => Math.abs(value) > largestProjectionWeight);
+  if (beyond !== undefined) {
+    throw new PolicyFileError(`${name}: expected magnitudes of at most ${largestProjectionWeight}, received ${beyond}`);
+  }
+}
+
+/** So that no states make a utility that is no number. */
+function checkBilinear({ rows, data }: Matrix): void {
+  const most = (largestUtility / largestMagnitude ** 2) * Math.sqrt(rows);
+  let sum = 0;
+  for (const value of data) sum += Math.abs(value);
+  if (sum > most) {
+    throw new PolicyFileError(
+      `${policyTensors.bilinear}: expected magnitudes that add up to at most ${most.toPrecision(3)}, received ${sum.toPrecision(3)}`,
+    );
+  }
 }
 
 function matrixOf(stored: SafetensorsFile, name: string, axes: readonly [string, string]): Matrix | null {

@@ -139,6 +139,16 @@ describe('policy files', () => {
       'projection.resource_max has a negative number',
     ],
     [
+      'projection weights that overflow on states of 1e15',
+      weights({ 'projection.weight': [3, 2] }, {}, -1e16),
+      'projection.weight: expected magnitudes of at most 1000000000000000, received -10000000272564224',
+    ],
+    [
+      'bilinear weights that overflow on states of 1e15',
+      weights(bilinear, {}, 1e9),
+      'assignment.bilinear: expected magnitudes that add up to at most 5.20e+8, received 6.00e+9',
+    ],
+    [
       'a temperature of 0',
       weights(bilinear, { temperature: '0' }),
       'metadata temperature: expected a finite number above 0, received "0"',
