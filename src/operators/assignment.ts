@@ -23,6 +23,7 @@
  */
 import { numpy as np } from '@jax-js/jax';
 import { forbiddenUtility } from './signature.js';
+import { biasedUtility } from './utility.js';
 
 /** Iterations on one K in the log form. See above; with slack masses may differ much in size, so it renews more often. */
 export const stepsPerRenewal = { plain: 4, slack: 2 } as const;
@@ -38,7 +39,7 @@ export const largest = 3.4e38;
 const smallest = -largest;
 
 /** tau times spread is read within these: its inverse and its products with potentials stay finite. */
-const unitRange = [1e-30, 1e35] as const;
+const unitRange = [1e-37, 1e37] as const;
 
 /** What the exponents are made from. */
 export interface UtilityProblem {
@@ -67,7 +68,7 @@ export function exponents(problem: UtilityProblem, maskColumns: boolean): np.Arr
   const { utility, bias, taskMask, temperature, idle, unserved } = problem;
   const [batch, agents, tasks] = utility.shape as [number, number, number];
   const column = np.where(np.greater(taskMask, 0), 0, -Infinity).reshape([batch, 1, tasks]);
-  let values = bias === null ? utility : utility.add(bias);
+  let values = bias === null ? utility : biasedUtility(utility, bias);
   if (maskColumns) values = values.add(column.ref);
   const unit = np.clip(temperature.reshape([batch, 1, 1]).mul(problem.spread), ...unitRange);
   const inverse = np.reciprocal(unit.ref);

@@ -59,7 +59,7 @@ export function medoid(
   return np.matmul(chosen, candidates);
 }
 
-/** Mean of the active agents: x [B,N,w] (inactive rows zero), mask [B,N] -> [B,1,w]; zero where nobody is active. */
+/** Mean of the active agents: x [B,N,w] (inactive rows finite), mask [B,N] -> [B,1,w]; zero where nobody is active. */
 export function activeMean(x: np.Array, mask: np.Array): np.Array {
   const [batch, agents] = mask.shape as [number, number];
   const weights = mask.reshape([batch, 1, agents]);

@@ -31,7 +31,14 @@ import {
 import { type MedianMethod, medianPlan } from './median.js';
 import { project } from './projection.js';
 import { type Bucket, medoidCandidates, type ProgramSpec, programSignature, type SoftSpec } from './signature.js';
-import { bilinearUtility, distanceUtility, spread, squaredDistanceColumns, taskColumns } from './utility.js';
+import {
+  biasedUtility,
+  bilinearUtility,
+  distanceUtility,
+  spread,
+  squaredDistanceColumns,
+  taskColumns,
+} from './utility.js';
 
 export interface PipelineOptions {
   readonly median?: MedianMethod;
@@ -136,7 +143,7 @@ function buildSoft(builder: ProgramBuilder, spec: ProgramSpec, soft: SoftSpec): 
       const [agentMask, spreadRows, taskMask] = rest as [np.Array, np.Array, np.Array];
       const [batch, agents, tasks] = u.shape as [number, number, number];
       const rows = agentMask.mul(spreadRows).reshape([batch, 1, agents]);
-      return [spread(bias === null ? u : u.add(bias), rows, taskMask.reshape([batch, tasks, 1]), forbids)];
+      return [spread(bias === null ? u : biasedUtility(u, bias), rows, taskMask.reshape([batch, tasks, 1]), forbids)];
     });
   } else {
     builder.traced(['temperature'], ['spread'], (temperature) => [np.ones([temperature.shape[0]!, 1, 1])]);
@@ -265,6 +272,9 @@ function resultNames(soft: SoftSpec): string[] {
   ];
 }
 
+/** Share of a column's mass that its sum is rounded by: with a capacity of a million, more than a plan may be wrong by. */
+const marginRounding = 1e-6;
+
 /**
  * The plan diag(u) K diag(v) with its marginal errors, in the order of `resultNames`. `step` null: u and v are 1.
  * Potentials leave the program in raw units: f counts from top, so its own is tau spread f - top.
@@ -300,7 +310,9 @@ function softResult(
     const idle = rows === null ? slack.idle : rows.vector.ref.mul(slack.idle).mul(columns!.slack!.ref);
     results.push(idle.reshape([batch, agents]));
   }
-  results.push(worst(rowTotal.ref.sub(rowMass)), worst(columnTotal.ref.sub(columnMass)));
+  const missing = columnTotal.ref.sub(columnMass.ref);
+  const beyondRounding = np.maximum(missing.ref, missing.neg()).sub(columnMass.mul(marginRounding));
+  results.push(worst(rowTotal.ref.sub(rowMass)), np.maximum(np.max(beyondRounding, -1), 0));
   if (potentials !== null && soft.potentials) {
     const rowAlive = np.greater(rowTotal, 0);
     const columnAlive = np.greater(columnTotal, 0);
@@ -336,7 +348,9 @@ function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Buck
     builder.traced(['x', 'agent_mask'], ['origin'], (x, mask) => [activeMean(x, mask)]);
   }
   builder.traced(['origin', 'y'], ['x.seen', 'y.seen'], (origin, y) => centred(origin, y));
-  builder.traced(['origin'], ['c.0'], (origin) => [np.zeros(origin.shape)]);
+  if (start === 'MEDOID') builder.traced(['origin'], ['c.0'], (origin) => [np.zeros(origin.shape)]);
+  // Far from 0 the mean is rounded by much more than the states differ; what it missed shows once they are centred.
+  else builder.traced(['x.seen', 'agent_mask'], ['c.0'], (seen, mask) => [activeMean(seen, mask)]);
 
   const fieldNames = ['x.seen', 'y.seen', 'hidden', 'slope', 'offset', ...planNames];
   const fieldOf = (arrays: readonly np.Array[]): Field => {

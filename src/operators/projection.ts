@@ -2,7 +2,8 @@
 import { numpy as np } from '@jax-js/jax';
 
 const layerNormEpsilon = 1e-5;
-const smallestTotal = 1e-30;
+/** Least divisor of shares and limits. */
+const smallest = 1e-30;
 
 /**
  * R = softmax((LayerNorm(S) W + b) / sqrt(d)) * r_max, inactive agents zero; then each column is scaled down to its
@@ -20,7 +21,10 @@ export function project(
 ): np.Array {
   const [batch, agents, width] = states.shape as [number, number, number];
   const kinds = resourceMax.shape[1]!;
-  const centred = states.ref.sub(np.mean(states, -1, { keepdims: true }));
+  // LayerNorm does not see what a row has in common, but float32 does: where a row lies far from 0, the rounding of its
+  // mean would pass for variance.
+  const seen = states.ref.sub(states.slice([], [], [0, 1]));
+  const centred = seen.ref.sub(np.mean(seen, -1, { keepdims: true }));
   const variance = np.mean(np.square(centred.ref), -1, { keepdims: true });
   // The division by the deviation commutes with W and is cheaper on k columns than on d.
   const deviation = np.sqrt(variance.add(layerNormEpsilon));
@@ -31,9 +35,11 @@ export function project(
     .mul(1 / Math.sqrt(width));
   const powers = np.exp(logits.ref.sub(np.max(logits, -1, { keepdims: true })));
   const share = powers.ref.div(np.sum(powers, -1, { keepdims: true }));
-  const limits = resourceMax.reshape([batch, 1, kinds]).mul(agentMask.reshape([batch, agents, 1]));
-  const wanted = share.mul(limits);
+  const limit = resourceMax.reshape([batch, 1, kinds]);
+  const wanted = share.mul(agentMask.reshape([batch, agents, 1]));
+  // In units of the limit: sums of resources themselves may leave float32's range.
   const total = np.sum(wanted.ref, 1, { keepdims: true });
-  const scale = np.minimum(budget.reshape([batch, 1, kinds]).div(np.maximum(total, smallestTotal)), 1);
-  return wanted.mul(scale);
+  const allowed = budget.reshape([batch, 1, kinds]).div(np.maximum(limit.ref, smallest));
+  const scale = np.minimum(allowed.div(np.maximum(total, smallest)), 1);
+  return wanted.mul(limit).mul(scale);
 }

@@ -81,10 +81,10 @@ export interface Signature {
 export const medoidCandidates = 16;
 
 /** A budget entry that caps nothing. */
-export const noBudget = 3e38;
+export const noBudget = Infinity;
 
-/** A slack utility that forbids its side (idle or unserved); the program reads anything at or below it as minus infinity. */
-export const forbiddenUtility = -1e30;
+/** A slack utility that forbids its side (idle or unserved): the least float32, which the program reads as minus infinity. */
+export const forbiddenUtility = -3.4028234663852886e38;
 
 /**
  * Names, shapes and padding of a program's inputs and outputs, in the order in which they are passed.
@@ -95,7 +95,7 @@ export const forbiddenUtility = -1e30;
  * - `bias` [B,N,M] bias + keep bonus, raw unit, -Infinity = forbidden
  * - `agent_mask` [B,N], `task_mask` [B,M] 0 or 1
  * - `spread_rows` [B,N] 1 for the agents whose pairs enter the standard deviation (distance, soft only): all, or every
- *   s-th row where N*M > 10^6, s = ceil(N*M/10^6)
+ *   s-th active row where the active pairs P are beyond 10^6, s = ceil(P/10^6)
  * - `temperature` [B,1]; `row_mass` [B,N], `column_mass` [B,M] target marginals (0 where inactive)
  * - `idle`, `unserved` [B,1] slack utilities (raw unit; <= `forbiddenUtility` = that slack does not exist)
  * - `resource_max`, `budget` [B,k]

@@ -4,7 +4,12 @@ import { numpy as np } from '@jax-js/jax';
 /** Coordinates beyond this are read as this: squares and products of two stay finite. */
 const largestCoordinate = 1e15;
 
-const smallest = -3.4e38;
+/** Finite ends of float32. */
+const largest = 3.4e38;
+const smallest = -largest;
+
+/** Least divisor. */
+const tiny = 1e-37;
 
 /** A standard deviation this small beside the mean is rounding noise: the utilities are all equal. */
 const relativeNoise = 1e-6;
@@ -39,6 +44,11 @@ export function squaredDistanceColumns(agents: np.Array, columns: np.Array, coun
   return sum;
 }
 
+/** U + bias [B,N,M]; sums beyond float32's range are its end above, and forbidden (-Infinity) below. */
+export function biasedUtility(utility: np.Array, bias: np.Array): np.Array {
+  return np.minimum(utility.add(bias), largest);
+}
+
 /** U_ij = -||a_i - t_j|| from the squares. */
 export function distanceUtility(squares: np.Array): np.Array {
   return np.sqrt(squares).neg();
@@ -53,10 +63,15 @@ export function spread(utility: np.Array, rows: np.Array, columns: np.Array, for
   let values = utility;
   let count: np.Array;
   let allowed: np.Array | null = null;
+  let unit: np.Array | null = null;
   if (forbids) {
-    allowed = np.greater(utility.ref, smallest).astype(np.float32);
-    values = np.maximum(utility, smallest).mul(allowed.ref);
+    const open = np.greater(columns.ref.reshape([columns.shape[0]!, 1, columns.shape[1]!]), 0).astype(np.float32);
+    allowed = np.greater(utility.ref, smallest).astype(np.float32).mul(open);
+    const finite = np.maximum(utility, smallest).mul(allowed.ref);
     count = np.matmul(np.matmul(rows.ref, allowed.ref), columns.ref);
+    // A bias may be of any size, and its square must be finite.
+    unit = np.maximum(np.max(np.maximum(finite.ref, finite.ref.neg()), [1, 2], { keepdims: true }), tiny);
+    values = finite.div(unit.ref);
   } else {
     count = np.sum(rows.ref, -1, { keepdims: true }).mul(np.sum(columns.ref, 1, { keepdims: true }));
   }
@@ -67,5 +82,6 @@ export function spread(utility: np.Array, rows: np.Array, columns: np.Array, for
   const counted = allowed === null ? squares : squares.mul(allowed);
   const deviation = np.sqrt(np.matmul(np.matmul(shares, counted), columns));
   const noise = np.maximum(mean.ref, mean.neg()).mul(relativeNoise);
-  return np.where(np.greater(deviation.ref, noise), deviation, 1);
+  const wide = np.greater(deviation.ref, noise);
+  return np.where(wide, unit === null ? deviation : deviation.mul(unit), 1);
 }

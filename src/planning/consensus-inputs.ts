@@ -7,6 +7,11 @@ import type { ConsensusProblem, Matrix } from '../problem.js';
 const efficiency = 0.95;
 /** Standard normal quantile of 99.9 %: outliers are beyond it. */
 const outlierQuantile = 3.0902;
+/**
+ * A fixed sigma^2 is read within these: 0 means adaptive, and above, inactive agents (at squared distance 1e38) would
+ * get weight. Squared distances of accepted states stay below 1e34.
+ */
+const sigmaSquaredRange = [1e-30, 4e35] as const;
 
 /** sigma/s at which exp(-r^2/2 sigma^2) keeps 95 % efficiency in d dimensions; reference.py `sigma_factor`. */
 export function sigmaFactor(d: number): number {
@@ -42,12 +47,13 @@ export function addConsensusInputs(
   const lower = Math.max(Math.floor((count - 1) / 2), 0);
   const upper = Math.min(Math.floor(count / 2), Math.max(count - 1, 0));
   inputs.set('median_ranks', { rows: 1, columns: 2, data: Int32Array.of(lower, upper) });
-  const fixedSigma = consensus.sigma ?? 0;
+  const { sigma } = consensus;
+  const [low, high] = sigmaSquaredRange;
   const constants = Float32Array.of(
     sigmaFactor(columns) ** 2,
     chi2Quantile(columns, 0),
     chi2Quantile(columns, outlierQuantile),
-    fixedSigma * fixedSigma,
+    sigma === null ? 0 : Math.min(Math.max(sigma * sigma, low), high),
   );
   inputs.set('consensus_constants', { rows: 1, columns: 4, data: constants });
 }

@@ -5,7 +5,7 @@ import { hasTaskAxis, noBudget, specKey, type ProgramSpec } from '../operators/s
 import type { Policy } from '../policies/policy.js';
 import type { AssignmentProblem, Matrix, Problem } from '../problem.js';
 import { addConsensusInputs } from './consensus-inputs.js';
-import { columnMass, slackOf } from './marginals.js';
+import { columnMass, countActive, slackOf } from './marginals.js';
 import { keepsPrevious } from './spec.js';
 
 /** The standard deviation of a computed utility is taken over about this many pairs. */
@@ -79,10 +79,11 @@ function addSoftInputs(
 ): void {
   const { agentCount, taskCount } = problem;
   if (spec.soft?.bias === true) {
-    inputs.set('bias', { rows: agentCount, columns: taskCount, data: biasWithBonus(problem, assignment) });
+    const data = biasWithBonus(problem, assignment);
+    inputs.set('bias', { rows: agentCount, columns: taskCount, data, rowMask: problem.agentActive });
   }
   inputs.set('task_mask', vector(asFloats(problem.taskActive)));
-  if (spec.utility?.source === 'distance') inputs.set('spread_rows', vector(spreadRows(agentCount, taskCount)));
+  if (spec.utility?.source === 'distance') inputs.set('spread_rows', vector(spreadRows(problem)));
   inputs.set('temperature', vector(Float32Array.of(assignment.temperature)));
   inputs.set('row_mass', vector(activeAgents));
   inputs.set('column_mass', vector(columnMass(problem, assignment)));
@@ -106,11 +107,14 @@ function biasWithBonus(problem: Problem, assignment: AssignmentProblem): Float32
   return sum;
 }
 
-/** [N] 1 for the rows that enter the standard deviation: all, or every s-th where N*M is beyond 10^6. */
-function spreadRows(agentCount: number, taskCount: number): Float32Array {
-  const step = Math.max(Math.ceil((agentCount * taskCount) / mostSpreadPairs), 1);
-  const rows = new Float32Array(agentCount);
-  for (let i = 0; i < agentCount; i += step) rows[i] = 1;
+/** [N] 1 for the rows that enter the standard deviation: all, or every s-th active one where active pairs are beyond 10^6. */
+function spreadRows({ agentActive, taskActive }: Problem): Float32Array {
+  const pairs = countActive(agentActive) * countActive(taskActive);
+  const step = Math.max(Math.ceil(pairs / mostSpreadPairs), 1);
+  const rows = new Float32Array(agentActive.length);
+  for (let i = 0, rank = 0; i < rows.length; i++) {
+    if (agentActive[i] === 1 && rank++ % step === 0) rows[i] = 1;
+  }
   return rows;
 }
 

@@ -12,8 +12,9 @@ export function softAnswerOf(problem: Problem, spec: SoftSpec, result: JobResult
   return {
     form: spec.form,
     iterations: spec.iterations,
-    rowError: outputOf(result, 'row_error')[0]!,
-    columnError: outputOf(result, 'column_error')[0]!,
+    // + 0 turns -0 into 0.
+    rowError: outputOf(result, 'row_error')[0]! + 0,
+    columnError: outputOf(result, 'column_error')[0]! + 0,
     plan: spec.plan ? { rows: agentCount, columns: taskCount, data: outputOf(result, 'plan') } : null,
     topK: spec.topK === 0 ? null : topKOf(spec.topK, result),
     idleMass: spec.slack ? outputOf(result, 'idle_mass') : new Float32Array(agentCount),
