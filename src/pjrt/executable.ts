@@ -55,12 +55,13 @@ export class PjrtExecutable extends PjrtObject {
     });
   }
 
-  /** Digest of the compiled code, by the plugin. Throws PjrtError UNIMPLEMENTED where it has none. */
+  /** Digest of the compiled code, by the plugin, in hexadecimal. Throws PjrtError UNIMPLEMENTED where it has none. */
   fingerprint(): string {
     const args = new NativeStruct('Executable_Fingerprint');
     args.set('executable', this.handle);
     this.#api.call(args);
-    return args.text('fingerprint', 'fingerprintSize');
+    const bytes = readBytes(args.pointer('fingerprint'), args.number('fingerprintSize'));
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
   }
 
   /** XLA's own estimates by name: `flops`, `bytes accessed`, on TPU `optimal_seconds`. Throws PjrtError UNIMPLEMENTED where there are none. */

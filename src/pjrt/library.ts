@@ -29,7 +29,8 @@ const pinned = new Map<string, LoadedLibrary>();
  * PLUGIN_INCOMPATIBLE where the file is no plugin, cannot be loaded, or speaks a version that this project does not know.
  *
  * What a plugin reads from the environment (TF_CPP_MIN_LOG_LEVEL, TPU_SKIP_MDS_QUERY, ALLOW_MULTIPLE_LIBTPU_LOAD, XLA_FLAGS)
- * must be set before.
+ * must be set before. A process that loaded libtpu ends by `process.exit`: libtpu's profiling timers outlive the handlers that
+ * Node takes down when it ends by itself, and SIGPROF kills it with status 155.
  */
 export function loadPlugin(path: string): PjrtApi {
   const loaded = pinned.get(path);
