@@ -1,0 +1,309 @@
+/** What each primitive becomes in StableHLO. One rule per primitive; what has no rule is refused by name. */
+import { CoordinatorError } from '../errors.js';
+import {
+  type ArrayType,
+  classifyDot,
+  type DType,
+  type Equation,
+  type Operand,
+  sizeOf,
+  type Variable,
+} from './primitives.js';
+import { baseType, type StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
+import { tensorType } from './stablehlo-types.js';
+import { reshapedView, shapeOf, transposed, type View } from './view.js';
+
+/** What a rule sees: one equation, and the values of its operands. */
+export interface Site {
+  readonly block: StableHloBlock;
+  readonly equation: Equation;
+  readonly view: (operand: Operand) => View;
+}
+
+export type Rule = (site: Site) => readonly View[];
+
+export function noRule(what: string): CoordinatorError {
+  return new CoordinatorError('COMPILE_FAILED', `the StableHLO lowering has no rule for the primitive ${what}`);
+}
+
+/** Type of the value that holds such an array. */
+function compactType({ shape, dtype }: ArrayType): string {
+  return tensorType({ shape: withoutUnits(shape), dtype });
+}
+
+/** `value` is the whole of the variable, without its axes of length 1. */
+function compact({ type }: Variable, value: string): View {
+  return viewOf(value, type.shape, type.dtype);
+}
+
+/** The operands broadcast to the result's shape. */
+function broadcastOperands({ block, equation, view }: Site): string[] {
+  const { shape } = equation.outputs[0]!.type;
+  return equation.inputs.map((input) => block.broadcast(view(input), shape));
+}
+
+/** Element by element below the view: the result is seen as the operand is. */
+function unary(op: string): Rule {
+  return ({ block, equation, view }) => {
+    const input = view(equation.inputs[0]!);
+    return [{ ...input, base: block.operation(`${op} ${input.base} : ${tensorType(baseType(input))}`, [input.base]) }];
+  };
+}
+
+/** `types` of the operation by the type of its result; the result's own where none is given. */
+function elementwise(op: string, types: (result: ArrayType) => string = compactType): Rule {
+  return (site) => {
+    const output = site.equation.outputs[0]!;
+    const operands = broadcastOperands(site);
+    return [compact(output, site.block.operation(`${op} ${operands.join(', ')} : ${types(output.type)}`, operands))];
+  };
+}
+
+const directions: Record<string, string> = { less: 'LT', less_equal: 'LE', equal: 'EQ', not_equal: 'NE' };
+
+const comparisonTypes: Record<DType, string> = { float32: 'FLOAT', int32: 'SIGNED', bool: 'UNSIGNED' };
+
+function compare(site: Site): readonly View[] {
+  const { block, equation } = site;
+  const output = equation.outputs[0]!;
+  const op = equation.params['op'] as string;
+  const direction = directions[op];
+  if (direction === undefined) throw noRule(`compare with ${op}`);
+  const operands = broadcastOperands(site);
+  const { dtype } = equation.inputs[0]!.type;
+  const operandType = compactType({ shape: output.type.shape, dtype });
+  const types = `(${operandType}, ${operandType}) -> ${compactType(output.type)}`;
+  const text = `stablehlo.compare ${direction}, ${operands.join(', ')}, ${comparisonTypes[dtype]} : ${types}`;
+  return [compact(output, block.operation(text, operands))];
+}
+
+function cast({ block, equation, view }: Site): readonly View[] {
+  const input = view(equation.inputs[0]!);
+  const { dtype } = equation.outputs[0]!.type;
+  if (dtype === input.dtype) return [input];
+  const from = baseType(input);
+  const types = `(${tensorType(from)}) -> ${tensorType({ ...from, dtype })}`;
+  return [{ ...input, dtype, base: block.operation(`stablehlo.convert ${input.base} : ${types}`, [input.base]) }];
+}
+
+/** By jax-js's name: the operation, and the value that changes nothing for float32 and int32. */
+const reductions: Record<string, readonly [string, number, number]> = {
+  Add: ['stablehlo.add', 0, 0],
+  Mul: ['stablehlo.multiply', 1, 1],
+  Max: ['stablehlo.maximum', -Infinity, -(2 ** 31)],
+  Min: ['stablehlo.minimum', Infinity, 2 ** 31 - 1],
+};
+
+/** The base is reduced, so that nothing needs to be transposed first. */
+function reduce({ block, equation, view }: Site): readonly View[] {
+  const gone = equation.params['axis'] as readonly number[];
+  const op = equation.params['op'] as string;
+  const input = view(equation.inputs[0]!);
+  const { base, baseShape, axes, dtype } = input;
+  const reduction = reductions[op];
+  if (reduction === undefined || dtype === 'bool') throw noRule(`reduce with ${op} of ${dtype}`);
+  const dimensions = gone.map((axis) => axes[axis]).filter((axis) => axis !== null && axis !== undefined);
+  const left = axes.filter((_, axis) => !gone.includes(axis));
+  if (dimensions.length === 0) return [{ ...input, axes: left }];
+  const [apply, float, integer] = reduction;
+  const initial = block.scalar(dtype === 'float32' ? float : integer, dtype);
+  const shape = baseShape.filter((_, axis) => !dimensions.includes(axis));
+  const types = `(${tensorType(baseType(input))}, ${tensorType({ shape: [], dtype })}) -> ${tensorType({ shape, dtype })}`;
+  const across = dimensions.toSorted((a, b) => a - b).join(', ');
+  const text = `stablehlo.reduce(${base} init: ${initial}) applies ${apply} across dimensions = [${across}] : ${types}`;
+  const place = (axis: number): number => axis - dimensions.filter((dimension) => dimension < axis).length;
+  const placed = left.map((axis) => (axis === null ? null : place(axis)));
+  return [{ base: block.operation(text, [base, initial]), baseShape: shape, axes: placed, dtype }];
+}
+
+/**
+ * One side of a product, with the axes of the broadcast shape, the last of them summed. A summed axis of length 1 is
+ * the last axis of the base: a product needs one.
+ */
+function dotSide(block: StableHloBlock, view: View, shape: readonly number[]): View {
+  const seen = reshapedView(view, shape)!;
+  if (shape.at(-1) !== 1) return seen;
+  const baseShape = [...seen.baseShape, 1];
+  return {
+    ...seen,
+    base: block.reshape(seen.base, baseType(seen), baseShape),
+    baseShape,
+    axes: [...seen.axes.slice(0, -1), seen.baseShape.length],
+  };
+}
+
+/** Whether the summed axis stands behind the axes that this side has for itself, or before them. */
+function summedLast(side: View, free: readonly number[]): boolean {
+  return free.every((axis) => side.axes[axis]! < side.axes.at(-1)!);
+}
+
+function summedFirst(side: View, free: readonly number[]): boolean {
+  return free.every((axis) => side.axes[axis]! > side.axes.at(-1)!);
+}
+
+/**
+ * `dot_general` on the bases: which axes are summed, shared or of one side is said by number. The sides are exchanged
+ * where that brings them nearer to rows times columns, which every compiler multiplies without transposing first.
+ * HIGHEST, because a TPU otherwise multiplies in bfloat16 and a GPU in TF32.
+ */
+function dot({ block, equation, view }: Site): readonly View[] {
+  const [x, y] = equation.inputs as [Operand, Operand];
+  const axes = classifyDot(x.type.shape, y.type.shape);
+  const summed = axes.leftShape.length - 1;
+  const a = { side: dotSide(block, view(x), axes.leftShape), free: axes.left };
+  const b = { side: dotSide(block, view(y), axes.rightShape), free: axes.right };
+  const straight = Number(summedLast(a.side, a.free)) + Number(summedFirst(b.side, b.free));
+  const exchanged = Number(summedLast(b.side, b.free)) + Number(summedFirst(a.side, a.free));
+  const [left, right] = straight >= exchanged ? [a, b] : [b, a];
+
+  const batch = axes.batch.filter((axis) => axes.leftShape[axis] !== 1);
+  // Axes of the result's base, as axes of the trace's result.
+  const order = [...batch, ...byPlace(left), ...byPlace(right)];
+  const output = equation.outputs[0]!.type.shape;
+  const baseShape = order.map((axis) => output[axis]!);
+  const pairs = (list: readonly number[]): string =>
+    [left, right].map(({ side }) => `[${list.map((axis) => side.axes[axis]!).join(', ')}]`).join(' x ');
+  const attributes = [
+    ...(batch.length === 0 ? [] : [`batching_dims = ${pairs(batch)}`]),
+    `contracting_dims = ${pairs([summed])}`,
+    'precision = [HIGHEST, HIGHEST]',
+  ];
+  const operands = [left.side.base, right.side.base];
+  const types = [left, right].map(({ side }) => tensorType(baseType(side))).join(', ');
+  const result = tensorType({ shape: baseShape, dtype: 'float32' });
+  const text = `stablehlo.dot_general ${[...operands, ...attributes].join(', ')} : (${types}) -> ${result}`;
+  const placed = output.map((length, axis) => (length === 1 ? null : order.indexOf(axis)));
+  return [{ base: block.operation(text, operands), baseShape, axes: placed, dtype: 'float32' }];
+}
+
+/** A side's own axes in the order in which its base has them. */
+function byPlace({ side, free }: { readonly side: View; readonly free: readonly number[] }): number[] {
+  return free.toSorted((i, j) => side.axes[i]! - side.axes[j]!);
+}
+
+function reshape({ block, equation, view }: Site): readonly View[] {
+  const output = equation.outputs[0]!;
+  const input = view(equation.inputs[0]!);
+  const { shape } = output.type;
+  return [reshapedView(input, shape) ?? compact(output, block.shaped(input, withoutUnits(shape)))];
+}
+
+function broadcast({ block, equation, view }: Site): readonly View[] {
+  const output = equation.outputs[0]!;
+  const target = output.type.shape;
+  const inserted = equation.params['axis'] as readonly number[];
+  const [input] = equation.inputs as [Operand];
+  const aligned = target.map((length, axis) => (inserted.includes(axis) ? 1 : length));
+  const kept = input.type.shape.length === target.length;
+  const source = kept ? view(input) : reshapedView(view(input), aligned)!;
+  return [compact(output, block.broadcast(source, target))];
+}
+
+/** An operation on whole arrays with all their axes, which it names by number. `text` stands behind the operands. */
+function whole(op: string, text: (params: Equation['params']) => string, fill: number | null = null): Rule {
+  return ({ block, equation, view }) => {
+    const output = equation.outputs[0]!;
+    const { dtype } = output.type;
+    const operands = equation.inputs.map((input) => block.shaped(view(input), input.type.shape));
+    const types = equation.inputs.map((input) => tensorType(input.type));
+    if (fill !== null) {
+      operands.push(block.scalar(fill, dtype));
+      types.push(tensorType({ shape: [], dtype }));
+    }
+    const result = tensorType(output.type);
+    const signature = op === 'stablehlo.reverse' ? result : `(${types.join(', ')}) -> ${result}`;
+    const value = block.operation(`${op} ${operands.join(', ')}${text(equation.params)} : ${signature}`, operands);
+    return [block.squeezed(value, output.type)];
+  };
+}
+
+type Pairs = readonly (readonly [number, number])[];
+
+function padding(params: Equation['params']): string {
+  const width = params['width'] as Pairs;
+  const list = (of: (pair: readonly [number, number]) => number): string => `[${width.map(of).join(', ')}]`;
+  return `, low = ${list(([low]) => low)}, high = ${list(([, high]) => high)}, interior = ${list(() => 0)}`;
+}
+
+/** A matrix, one row for each line along the last axis of an array. */
+export interface Rows {
+  readonly value: string;
+  readonly shape: readonly [number, number];
+  readonly dtype: DType;
+}
+
+/** The lines along the last axis in order, and with `indexed` where each element stood; equal elements stay in their order. */
+export function sortedRows(block: StableHloBlock, input: View, direction: 'LT' | 'GT', indexed: boolean): Rows[] {
+  const length = shapeOf(input).at(-1)!;
+  const shape = [sizeOf(shapeOf(input)) / length, length] as const;
+  const rows: Rows[] = [{ value: block.shaped(input, shape), shape, dtype: input.dtype }];
+  if (indexed) {
+    const type = tensorType({ shape, dtype: 'int32' });
+    rows.push({ value: block.operation(`stablehlo.iota dim = 1 : ${type}`, []), shape, dtype: 'int32' });
+  }
+  const operands = rows.map(({ value }) => value);
+  const types = rows.map(tensorType);
+  const elements = rows.map(({ dtype }) => tensorType({ shape: [], dtype }));
+  const names = elements.flatMap((type) => [type, type]).map((type) => ({ name: block.newName(), type }));
+  const [first, second] = names;
+  const before = block.newName();
+  // TOTALORDER is the comparison by which compilers know a sort; it also gives NaN a place.
+  const kind = input.dtype === 'float32' ? 'TOTALORDER' : comparisonTypes[input.dtype];
+  const compared = `${first!.name}, ${second!.name}, ${kind} : (${elements[0]!}, ${elements[0]!}) -> tensor<i1>`;
+  const lines = [
+    `"stablehlo.sort"(${operands.join(', ')}) <{dimension = 1 : i64, is_stable = ${indexed}}> ({`,
+    `^bb0(${names.map(({ name, type }) => `${name}: ${type}`).join(', ')}):`,
+    `  ${before} = stablehlo.compare ${direction}, ${compared}`,
+    `  stablehlo.return ${before} : tensor<i1>`,
+    `}) : (${types.join(', ')}) -> ${types.length === 1 ? types[0]! : `(${types.join(', ')})`}`,
+  ];
+  const results = block.operations(lines, operands, rows.length);
+  return rows.map((row, index) => ({ ...row, value: results[index]! }));
+}
+
+function sort(indexed: boolean): Rule {
+  return ({ block, equation, view }) => {
+    const rows = sortedRows(block, view(equation.inputs[0]!), 'LT', indexed);
+    return equation.outputs.map((output, index) =>
+      compact(output, block.reshape(rows[index]!.value, rows[index]!, withoutUnits(output.type.shape))),
+    );
+  };
+}
+
+export const rules: Readonly<Record<string, Rule>> = {
+  add: elementwise('stablehlo.add'),
+  sub: elementwise('stablehlo.subtract'),
+  mul: elementwise('stablehlo.multiply'),
+  div: elementwise('stablehlo.divide'),
+  min: elementwise('stablehlo.minimum'),
+  max: elementwise('stablehlo.maximum'),
+  neg: unary('stablehlo.negate'),
+  exp: unary('stablehlo.exponential'),
+  log: unary('stablehlo.log'),
+  sqrt: unary('stablehlo.sqrt'),
+  floor: unary('stablehlo.floor'),
+  ceil: unary('stablehlo.ceil'),
+  reciprocal: ({ block, equation, view }) => {
+    const input = view(equation.inputs[0]!);
+    const one = block.broadcast(viewOf(block.scalar(1, input.dtype), [], input.dtype), input.baseShape);
+    const text = `stablehlo.divide ${one}, ${input.base} : ${tensorType(baseType(input))}`;
+    return [{ ...input, base: block.operation(text, [one, input.base]) }];
+  },
+  compare,
+  where: elementwise('stablehlo.select', (type) => `${compactType({ ...type, dtype: 'bool' })}, ${compactType(type)}`),
+  cast,
+  reduce,
+  dot,
+  reshape,
+  broadcast,
+  transpose: ({ equation, view }) => [transposed(view(equation.inputs[0]!), equation.params['perm'] as number[])],
+  shrink: whole('stablehlo.slice', (params) => {
+    const bounds = params['slice'] as Pairs;
+    return ` [${bounds.map(([from, to]) => `${from}:${to}`).join(', ')}]`;
+  }),
+  flip: whole('stablehlo.reverse', (params) => `, dims = [${(params['axis'] as readonly number[]).join(', ')}]`),
+  pad: whole('stablehlo.pad', padding, 0),
+  concatenate: whole('stablehlo.concatenate', (params) => `, dim = ${params['axis'] as number}`),
+  sort: sort(false),
+  argsort: sort(true),
+};

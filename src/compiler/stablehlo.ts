@@ -1,0 +1,150 @@
+/** Programs to StableHLO. What each primitive becomes stands in `stablehlo-rules.ts`. */
+import type { Graph, Operand } from './primitives.js';
+import type { LoopStage, Program, TopKStage } from './program.js';
+import { baseType, StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
+import { noRule, rules, sortedRows } from './stablehlo-rules.js';
+import { tensorType } from './stablehlo-types.js';
+import { shapeOf, type View } from './view.js';
+
+export interface StableHloOptions {
+  /** Loops with more equations than this, over all iterations, become a `stablehlo.while`; shorter ones are unrolled. */
+  readonly unrollLimit?: number;
+}
+
+/**
+ * XLA compiles a body once but fuses across the iterations of an unrolled loop. Measured on its CPU plugin, two cores, 128
+ * agents (unrolled / while): nine scaling iterations 0.29 / 0.30 ms, at a batch of 32 1.55 / 1.60 ms; ten iterations of
+ * consensus 0.45 / 0.36 ms by sorting, 1.0 / 0.5 ms by bisection, which then takes 4.1 / 1.6 s to compile. So only the
+ * nine iterations of `reference`, 13 equations each, are unrolled.
+ */
+const defaultUnrollLimit = 128;
+
+/**
+ * Text of a module whose `main` takes the signature's inputs, then its parameters (weights), and returns its outputs,
+ * each in the signature's order. Weights are arguments, so that one executable serves every policy of the same shapes
+ * and they are uploaded once. Equal programs give equal text. Throws COMPILE_FAILED where a primitive has no rule.
+ */
+export function lowerToStableHlo(program: Program, options: StableHloOptions = {}): string {
+  const { signature } = program;
+  const block = new StableHloBlock();
+  const values = new Map<string, View>();
+  const read = (name: string): View => values.get(name)!;
+  const write = (names: readonly string[], views: readonly View[]): void =>
+    names.forEach((name, index) => values.set(name, views[index]!));
+  const parameters = [...signature.inputs, ...signature.parameters].map(({ name }) => {
+    const type = program.values.get(name)!;
+    values.set(name, block.squeezed(`%${name}`, type));
+    return `%${name}: ${tensorType(type)}`;
+  });
+
+  for (const stage of program.stages) {
+    switch (stage.kind) {
+      case 'traced':
+        write(stage.outputs, lowerGraph(block, stage.graph, stage.inputs.map(read)));
+        break;
+      case 'loop': {
+        const limit = options.unrollLimit ?? defaultUnrollLimit;
+        const unrolled = stage.iterations === 1 || stage.iterations * stage.body.equations.length <= limit;
+        const lower = unrolled ? unrollLoop : lowerLoop;
+        write(stage.outputs, lower(block, stage, stage.initial.map(read), stage.invariants.map(read)));
+        break;
+      }
+      case 'topk':
+        write([stage.values, stage.indices], topK(block, stage, read(stage.input)));
+        break;
+    }
+  }
+
+  const results = signature.outputs.map(({ name }) => block.shaped(read(name), shapeOf(read(name))));
+  const types = signature.outputs.map(({ name }) => tensorType(program.values.get(name)!)).join(', ');
+  return [
+    'module @program {',
+    `  func.func public @main(${parameters.join(', ')}) -> (${types}) {`,
+    ...block.lines(results, 2),
+    `    return ${results.join(', ')} : ${types}`,
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+function unrollLoop(block: StableHloBlock, stage: LoopStage, initial: View[], invariants: View[]): View[] {
+  let carried = initial;
+  for (let i = 0; i < stage.iterations; i += 1) carried = lowerGraph(block, stage.body, [...carried, ...invariants]);
+  return carried;
+}
+
+/**
+ * `while` over a counter, the carried values and what the body only reads: a region that reads values around it is
+ * legal but each compiler has to repair it first.
+ */
+function lowerLoop(block: StableHloBlock, stage: LoopStage, initial: View[], invariants: View[]): View[] {
+  const counterType = tensorType({ shape: [], dtype: 'int32' });
+  const carriedTypes = stage.body.inputs.slice(0, initial.length).map(({ type }) => type);
+  const compactTypes = carriedTypes.map(({ shape, dtype }) => tensorType({ shape: withoutUnits(shape), dtype }));
+  // Views are looked through: the loop carries each base once.
+  const bases = new Map(invariants.map((view) => [view.base, tensorType(baseType(view))]));
+  const types = [counterType, ...compactTypes, ...bases.values()];
+  const start = [block.scalar(0, 'int32'), ...initial.map((view) => block.compact(view)), ...bases.keys()];
+  const names = types.map(() => block.newName());
+  const counter = names[0]!;
+
+  const condition = block.region();
+  const end = condition.scalar(stage.iterations, 'int32');
+  const compare = `stablehlo.compare LT, ${counter}, ${end}, SIGNED : (${counterType}, ${counterType}) -> tensor<i1>`;
+  const goesOn = condition.operation(compare, [end]);
+
+  const body = block.region();
+  const inner = new Map([...bases.keys()].map((base, index) => [base, names[1 + initial.length + index]!]));
+  const carried = carriedTypes.map(({ shape, dtype }, index) => viewOf(names[1 + index]!, shape, dtype));
+  const results = lowerGraph(body, stage.body, [
+    ...carried,
+    ...invariants.map((view) => ({ ...view, base: inner.get(view.base)! })),
+  ]);
+  const one = body.scalar(1, 'int32');
+  const next = body.operation(`stablehlo.add ${counter}, ${one} : ${counterType}`, [one]);
+  const returned = [next, ...results.map((view) => body.compact(view)), ...inner.values()];
+
+  const bound = names.map((name, index) => `${name} = ${start[index]!}`).join(', ');
+  const lines = [
+    `stablehlo.while(${bound}) : ${types.join(', ')}`,
+    'cond {',
+    ...condition.lines([goesOn], 1),
+    `  stablehlo.return ${goesOn} : tensor<i1>`,
+    '} do {',
+    ...body.lines(returned, 1),
+    `  stablehlo.return ${returned.join(', ')} : ${types.join(', ')}`,
+    '}',
+  ];
+  const outputs = block.operations(lines, start, types.length);
+  return carriedTypes.map(({ shape, dtype }, index) => viewOf(outputs[1 + index]!, shape, dtype));
+}
+
+/** Sorted rather than selected: compilers know the pattern and select where that is faster. */
+function topK(block: StableHloBlock, stage: TopKStage, input: View): View[] {
+  const shape = [...shapeOf(input).slice(0, -1), stage.count];
+  return sortedRows(block, input, 'GT', true).map((rows) => {
+    const kept = { shape: [rows.shape[0], stage.count], dtype: rows.dtype };
+    const types = `(${tensorType(rows)}) -> ${tensorType(kept)}`;
+    const ranges = kept.shape.map((length) => `0:${length}`).join(', ');
+    const value = block.operation(`stablehlo.slice ${rows.value} [${ranges}] : ${types}`, [rows.value]);
+    return viewOf(block.reshape(value, kept, withoutUnits(shape)), shape, rows.dtype);
+  });
+}
+
+function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[]): View[] {
+  const views = new Map<Operand, View>();
+  traced.inputs.forEach((variable, index) => views.set(variable, inputs[index]!));
+  for (const constant of traced.constants) views.set(constant.variable, block.constant(constant));
+  const view = (operand: Operand): View =>
+    operand.kind === 'literal'
+      ? viewOf(block.scalar(operand.value, operand.type.dtype), [], operand.type.dtype)
+      : views.get(operand)!;
+  for (const equation of traced.equations) {
+    const rule = rules[equation.primitive];
+    if (rule === undefined) throw noRule(equation.primitive);
+    const results = rule({ block, equation, view });
+    equation.outputs.forEach((variable, index) => views.set(variable, results[index]!));
+  }
+  return traced.outputs.map(view);
+}
