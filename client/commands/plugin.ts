@@ -5,6 +5,7 @@ import { pluginDirectory, type PluginName, pluginNames } from '../../src/pjrt/pl
 import { exitCodes } from '../exit-codes.js';
 import { installPlugin, PluginInstallError } from '../plugins/install.js';
 import { listPlugins, type PluginReport } from '../plugins/list.js';
+import { probePlugin } from '../plugins/probe.js';
 import { progressLines } from '../plugins/progress-lines.js';
 import { tableLines } from '../table.js';
 import { UsageError } from '../usage.js';
@@ -34,6 +35,9 @@ const flags = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
+/** A TPU or GPU takes seconds to open. */
+const timeoutMs = 60_000;
+
 const host = `${process.platform}-${process.arch}`;
 
 /** @throws UsageError */
@@ -52,7 +56,7 @@ export async function runPlugin(argv: readonly string[]): Promise<number> {
       return install(names, directory);
     case 'list':
       if (names.length > 0) throw new UsageError(`plugin list takes no names, received '${names.join(' ')}'`);
-      return list(directory, outputForm(values.output));
+      return await list(directory, outputForm(values.output));
     default: {
       const received = action === '' ? 'nothing' : `'${action}'`;
       throw new UsageError(
@@ -108,8 +112,8 @@ async function install(texts: readonly string[], directory: string): Promise<num
   }
 }
 
-function list(directory: string, output: 'json' | 'table'): number {
-  const plugins = listPlugins({ directory, host });
+async function list(directory: string, output: 'json' | 'table'): Promise<number> {
+  const plugins = await listPlugins({ directory, host }, (name, path) => probePlugin(name, path, { timeoutMs }));
   const text =
     output === 'json' ? JSON.stringify({ directory, host, plugins }, null, 2) : pluginTable(directory, plugins);
   process.stdout.write(`${text}\n`);
@@ -117,14 +121,22 @@ function list(directory: string, output: 'json' | 'table'): number {
 }
 
 function pluginTable(directory: string, plugins: readonly PluginReport[]): string {
-  const rows = plugins.map(({ name, version, path, why }) => [
+  const rows = plugins.map(({ name, version, state, pjrt, platform, devices, why, path }) => [
     name,
     version,
-    why === null ? 'yes' : 'no',
-    why ?? path ?? '',
+    state,
+    pjrt ?? '-',
+    platform ?? '-',
+    deviceText(devices),
+    [path, why].filter((part) => part !== null).join(': '),
   ]);
-  return [
-    `plugins in ${directory} for ${host}`,
-    ...tableLines(['plugin', 'version', 'installed', 'where, or why not'], rows),
-  ].join('\n');
+  const heading = ['plugin', 'version', 'state', 'PJRT', 'platform', 'devices', 'where, and why not'];
+  return [`plugins in ${directory} for ${host}`, ...tableLines(heading, rows)].join('\n');
+}
+
+/** `4 x cpu`. */
+function deviceText(devices: readonly string[]): string {
+  const kinds = [...new Set(devices)];
+  const counted = kinds.map((kind) => `${devices.filter((device) => device === kind).length} x ${kind}`);
+  return counted.length === 0 ? '-' : counted.join(', ');
 }

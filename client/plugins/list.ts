@@ -10,26 +10,40 @@ import {
   pluginNames,
   pluginPath,
 } from '../../src/pjrt/plugins.js';
+import type { ProbedPlugin } from './probe.js';
 
 export interface PluginReport {
   readonly name: PluginName;
   /** The version that this program installs and uses. */
   readonly version: string;
-  readonly installed: boolean;
+  /** `installed` is there but cannot be used here, `why` says what stands against it. */
+  readonly state: 'ready' | 'installed' | 'missing';
   /** Of the library; null where it is not installed. */
   readonly path: string | null;
-  /** Why it cannot be used; null where nothing stands against it. */
   readonly why: string | null;
+  /** Version of the PJRT C API. */
+  readonly pjrt: string | null;
+  readonly platform: string | null;
+  /** The kind of each device of this host. */
+  readonly devices: readonly string[];
 }
 
-/** In the order of `pluginNames`. */
-export function listPlugins(lookup: PluginLookup): PluginReport[] {
-  return pluginNames.map((name) => {
-    const { version } = (lookup.known ?? knownPlugins)[name];
-    const found = installedPlugin(name, lookup);
-    if (found !== null) return { name, version, installed: true, path: found.path, why: null };
-    return { name, version, installed: false, path: null, why: missingBecause(name, lookup) };
-  });
+export type Probe = (name: PluginName, path: string) => Promise<ProbedPlugin>;
+
+/** In the order of `pluginNames`. `probe` loads what is installed. */
+export function listPlugins(lookup: PluginLookup, probe: Probe): Promise<PluginReport[]> {
+  return Promise.all(
+    pluginNames.map(async (name): Promise<PluginReport> => {
+      const { version } = (lookup.known ?? knownPlugins)[name];
+      const found = installedPlugin(name, lookup);
+      if (found === null) {
+        const why = missingBecause(name, lookup);
+        return { name, version, state: 'missing', path: null, why, pjrt: null, platform: null, devices: [] };
+      }
+      const probed = await probe(name, found.path);
+      return { name, version, state: probed.why === null ? 'ready' : 'installed', path: found.path, ...probed };
+    }),
+  );
 }
 
 function missingBecause(name: PluginName, { directory, host, known: table = knownPlugins }: PluginLookup): string {

@@ -14,11 +14,17 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type InstallOptions, type InstallProgress, installPlugin } from '../../client/plugins/install.js';
-import { listPlugins } from '../../client/plugins/list.js';
+import { listPlugins, type Probe } from '../../client/plugins/list.js';
 import { pipFailure } from '../../client/plugins/pip-failure.js';
 import { progressLines } from '../../client/plugins/progress-lines.js';
 import type { PythonCall, PythonEnd } from '../../client/plugins/python.js';
-import { installedPlugins, type KnownPlugin, knownPlugins, type KnownPlugins } from '../../src/pjrt/plugins.js';
+import {
+  installedPlugins,
+  type KnownPlugin,
+  knownPlugins,
+  type KnownPlugins,
+  type PluginLookup,
+} from '../../src/pjrt/plugins.js';
 
 const library = Buffer.from('not really a shared library\n'.repeat(1000));
 const host = 'linux-x64';
@@ -209,26 +215,33 @@ describe('installing a plugin', () => {
 });
 
 describe('listing plugins', () => {
-  const lookup = (): { directory: string; host: string; known: KnownPlugins } => ({ directory, host, known });
+  const lookup = (): PluginLookup => ({ directory, host, known });
+  const works: Probe = () => Promise.resolve({ pjrt: '0.81', platform: 'cpu', devices: ['cpu'], why: null });
 
-  it('says where a plugin is, or how to get it', async () => {
+  it('says where a plugin is and what it can do, or how to get it', async () => {
     await installPlugin('cpu', options(new FakePython()));
-    const [cpu, tpu] = listPlugins(lookup());
-    expect(cpu).toEqual({ name: 'cpu', version: '0.0.1', installed: true, path: libraryPath(), why: null });
-    expect(tpu).toMatchObject({
-      installed: false,
-      path: null,
-      why: 'not installed: tensor-consensus plugin install tpu',
-    });
+    const [cpu, tpu] = await listPlugins(lookup(), works);
+    const found = { pjrt: '0.81', platform: 'cpu', devices: ['cpu'], why: null };
+    expect(cpu).toEqual({ name: 'cpu', version: '0.0.1', state: 'ready', path: libraryPath(), ...found });
+    expect(tpu).toMatchObject({ state: 'missing', why: 'not installed: tensor-consensus plugin install tpu' });
+  });
+
+  it('says why a plugin that is installed cannot be used', async () => {
+    await installPlugin('cpu', options(new FakePython()));
+    const fails: Probe = () => Promise.resolve({ pjrt: null, platform: null, devices: [], why: 'no device' });
+    const [cpu] = await listPlugins(lookup(), fails);
+    expect(cpu).toMatchObject({ state: 'installed', path: libraryPath(), why: 'no device' });
   });
 
   it('tells a damaged library, another version and a host without builds apart', async () => {
+    const why = async (at: number, more: Partial<PluginLookup> = {}): Promise<string | null> =>
+      (await listPlugins({ ...lookup(), ...more }, works))[at]!.why;
     await installPlugin('cpu', options(new FakePython()));
     truncateSync(libraryPath(), 5);
-    expect(listPlugins(lookup())[0]!.why).toMatch(/^damaged, 5 of 28000 bytes: /);
+    expect(await why(0)).toMatch(/^damaged, 5 of 28000 bytes: /);
     mkdirSync(join(directory, 'tpu', '0.0.9'), { recursive: true });
-    expect(listPlugins(lookup())[1]!.why).toMatch(/^installed as 0\.0\.9, needed as 0\.0\.1: /);
-    expect(listPlugins({ ...lookup(), host: 'win32-x64' })[0]!.why).toBe('no build for win32-x64, only for linux-x64');
+    expect(await why(1)).toMatch(/^installed as 0\.0\.9, needed as 0\.0\.1: /);
+    expect(await why(0, { host: 'win32-x64' })).toBe('no build for win32-x64, only for linux-x64');
   });
 });
 
