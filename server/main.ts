@@ -1,6 +1,7 @@
 /** The `serve` command: settings, signals and exit codes around one server. The only place that decides that the process ends. */
 import { setLogger } from '@grpc/grpc-js';
 import { ConfigError, formatAddress, loadConfig, type Config } from '../src/config.js';
+import { endProcess } from './end-process.js';
 import { createLog, type Logger } from './log.js';
 import { startServer, type RunningServer, type StartOptions } from './start.js';
 
@@ -15,8 +16,8 @@ export const serveExitCodes = {
 } as const;
 
 /**
- * Serves until SIGTERM or SIGINT and returns the exit code; the caller ends the process with it. `argv` holds what
- * follows `serve`. Failures before the log exists are one line on standard error.
+ * Serves until SIGTERM or SIGINT and ends the process then. Where there is nothing to serve with, it returns the exit
+ * code. `argv` holds what follows `serve`. Failures before the log exists are one line on standard error.
  *
  * A rejection that nobody handles is logged and the server goes on: it concerns one call, and ending would fail all others.
  * An exception that nobody caught ends the process, as what it interrupted is unknown.
@@ -61,11 +62,16 @@ export async function serve(
     ]);
     if (failure === null) await stop.received;
     const { lostCalls, forced } = await server.close();
-    if (failure?.error instanceof ConfigError) {
-      process.stderr.write(`${failure.error.message}\n`);
-      return serveExitCodes.usage;
+    const settingAtFault = failure?.error instanceof ConfigError ? failure.error : null;
+    if (settingAtFault !== null) process.stderr.write(`${settingAtFault.message}\n`);
+    const clean = failure === null && lostCalls === 0 && !forced;
+    const exitCode =
+      settingAtFault !== null ? serveExitCodes.usage : clean ? serveExitCodes.stopped : serveExitCodes.failed;
+    // Output to a pipe may be on its way yet.
+    for (const stream of [process.stdout, process.stderr]) {
+      await new Promise<void>((written) => stream.write('', () => written()));
     }
-    return failure === null && lostCalls === 0 && !forced ? serveExitCodes.stopped : serveExitCodes.failed;
+    return endProcess(exitCode);
   } finally {
     stop.cancel();
     stopWatching();
@@ -80,7 +86,7 @@ function stopSignal(log: Logger): { readonly received: Promise<void>; cancel(): 
   const onSignal = (signal: NodeJS.Signals): void => {
     count++;
     log.info({ signal }, count === 1 ? 'signal received: shutting down' : 'second signal: ending at once');
-    if (count > 1) process.exit(serveExitCodes.failed);
+    if (count > 1) endProcess(serveExitCodes.failed);
     resolve();
   };
   process.on('SIGTERM', onSignal);
@@ -101,7 +107,7 @@ function watchForDefects(log: Logger): () => void {
   const onRejection = (reason: unknown): void => log.error({ err: reason }, 'a rejection was not handled');
   const onException = (error: Error): void => {
     log.fatal({ err: error }, 'an exception was not caught');
-    process.exit(serveExitCodes.failed);
+    endProcess(serveExitCodes.failed);
   };
   process.on('unhandledRejection', onRejection);
   process.on('uncaughtException', onException);

@@ -1,10 +1,11 @@
 /** `tensor-consensus serve` as users start it: the real engine, a home folder of its own, and settings that do not hold. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { packageRoot } from '../../src/package-root.js';
+import { rawClient } from './raw-client.js';
 
 interface Ended {
   readonly code: number | null;
@@ -22,23 +23,27 @@ afterEach(() => {
   rmSync(home, { recursive: true });
 });
 
+function spawnServe(flags: readonly string[]): ChildProcess {
+  const addresses = ['--grpc-address=127.0.0.1:0', '--admin-address=127.0.0.1:0'];
+  return spawn(process.execPath, [join(packageRoot, 'dist/client/cli.js'), 'serve', ...addresses, ...flags], {
+    env: { PATH: process.env['PATH'], HOME: home },
+  });
+}
+
 /** Runs until it ends by itself, or is told to stop once it says `until`. */
 function serve(flags: readonly string[], until = '"msg":"ready"'): Promise<Ended> {
-  const addresses = ['--grpc-address=127.0.0.1:0', '--admin-address=127.0.0.1:0'];
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [join(packageRoot, 'dist/client/cli.js'), 'serve', ...addresses, ...flags], {
-      env: { PATH: process.env['PATH'], HOME: home },
-    });
+    const child = spawnServe(flags);
     let out = '';
     let err = '';
     let told = false;
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout!.on('data', (chunk: Buffer) => {
       out += chunk.toString();
       if (told || !out.includes(until)) return;
       told = true;
       child.kill('SIGTERM');
     });
-    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    child.stderr!.on('data', (chunk: Buffer) => (err += chunk.toString()));
     child.once('close', (code) => resolve({ code, out, err }));
   });
 }
@@ -77,3 +82,35 @@ test('without the CUDA library it says so and runs on the CPU', async () => {
   expect(out).toContain('is not installed (see the README): running on the CPU');
   expect(out).toContain('"device":"cpu"');
 });
+
+test.each([
+  ['the drain timeout', ['--drain-timeout-ms=0'], 1],
+  ['a second signal', [], 2],
+] as const)(
+  '%s ends it with exit code 1 though the engine is in the middle of a long run',
+  async (_, flags, signals) => {
+    const child = spawnServe(flags);
+    let out = '';
+    let err = '';
+    child.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    child.stderr!.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    const ended = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
+    const eventually = { timeout: 30_000 };
+    await expect.poll(() => out, eventually).toContain('"msg":"ready"');
+    const ready = JSON.parse(out.split('\n').find((line) => line.includes('"ready"'))!) as Record<string, string>;
+    const client = rawClient(ready['grpcAddress']!);
+    const states = { shape: [1000, 2], data: Buffer.from(new Float32Array(2000).map((_value, i) => i % 977).buffer) };
+    // Seconds of work: the log domain, a thousand times over a million pairs.
+    const assignment = { forms: ['TOP_K'], iterations: 1000 };
+    const lost = client.coordinate({ agents: states, tasks: states, assignment }).catch((error: unknown) => error);
+    const batches = async (): Promise<string> => (await fetch(`http://${ready['adminAddress']}/metrics`)).text();
+    await expect.poll(batches, eventually).toContain('coordinate_batch_size_count 1');
+    child.kill('SIGTERM');
+    await expect.poll(() => out, eventually).toContain('"msg":"draining"');
+    if (signals === 2) child.kill('SIGTERM');
+    expect(await ended).toEqual({ code: 1, signal: null });
+    expect(err).toBe('');
+    await lost;
+    client.close();
+  },
+);
