@@ -93,6 +93,9 @@ async function install(texts: readonly string[], directory: string): Promise<num
         });
         lines.clear();
         process.stdout.write(`${name} ${version} ${reused ? 'was already installed' : 'installed'}: ${path}\n`);
+        const { pjrt, devices, why } = await probePlugin(name, path, { timeoutMs });
+        const use = why === null ? `ready, PJRT ${pjrt ?? '-'}, ${deviceText(devices)}` : `cannot be used here: ${why}`;
+        process.stdout.write(`${name} ${version} ${use}\n`);
       } finally {
         lines.clear();
       }
