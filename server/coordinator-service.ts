@@ -110,7 +110,10 @@ async function answer(
   };
   try {
     state.openCall(cutOff);
-    if (deadlineMs <= arrivedMs) throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline had passed on arrival');
+    if (deadlineMs <= arrivedMs) {
+      options.metrics.shed.inc({ reason: 'deadline' });
+      throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline had passed on arrival');
+    }
     const bytes = await run(running);
     if (bytes.length > options.maxMessageBytes) throw answerTooLarge(bytes.length, options.maxMessageBytes);
     if (controller.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');

@@ -18,6 +18,9 @@ import { addReflection } from './reflection.js';
 import { ServingState, type ServingPhase } from './serving-state.js';
 import { drain, type DrainResult } from './shutdown.js';
 
+// What `startServer` takes, for those who use it as a library (`tensor-consensus/server`).
+export { loadConfig, type Config } from '../src/config.js';
+
 /** What a core is made of and with. */
 export interface CoreContext {
   readonly config: Config;

@@ -16,6 +16,7 @@ import {
 } from '../operators/signature.js';
 import type { Engine, LoadedProgram, Parameters, ProgramRequest } from './engine.js';
 import { LoadQueue } from './load-queue.js';
+import { longestRunMs } from './longest-run.js';
 import { StoredProgram } from './stored-program.js';
 
 export interface ProgramStoreOptions {
@@ -37,6 +38,9 @@ export type WarmProgress = (done: number, total: number) => void;
 
 /** A crash while warming is mostly somebody else's program: the load is tried again. */
 const warmAttempts = 3;
+
+/** Programs that may run longer, as `longestRunMs` says for a slow machine, are not tried before they are handed out. */
+const longestTrialMs = 1_000;
 
 /** Volume of a batch that any smaller one may run in: one of 1024 agents and tasks, or 64 of 128. */
 const freeVolume = 2 ** 20;
@@ -163,13 +167,17 @@ export class ProgramStore {
     return this.#queue.add(request, key, urgent);
   }
 
-  /** Loads, and runs once on padding: a first run allocates memory, and a program that cannot run must not be handed out. */
+  /**
+   * Loads, and runs once on padding: a first run allocates memory, and a program that cannot run must not be handed out.
+   * A program that may run for seconds is spared that: it would keep everybody waiting, its first caller twice.
+   */
   async #compile(request: ProgramRequest, key: string): Promise<StoredProgram> {
     const { engine, clock, metrics } = this.#options;
     const startedMs = clock.nowMs();
     const loaded = await engine.load(request);
     try {
-      await loaded.run(paddingInputs(loaded.signature, request.bucket));
+      if (longestRunMs(request.spec, request.bucket) <= longestTrialMs)
+        await loaded.run(paddingInputs(loaded.signature, request.bucket));
     } catch (thrown) {
       engine.unload(loaded);
       throw thrown;

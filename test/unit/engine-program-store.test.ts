@@ -19,7 +19,9 @@ class ScriptedEngine implements Engine {
     readonly fail: (error: CoordinatorError) => void;
   }[] = [];
   readonly unloaded: string[] = [];
-  /** Runs after the first one of each program, which is the store's own. */
+  /** The first runs of programs, which are mostly the store's own. */
+  readonly firstRuns: string[] = [];
+  /** Runs after the first one of each program. */
   readonly runs: { readonly name: string; readonly finish: () => void }[] = [];
   readonly #listeners: ((reason: string) => void)[] = [];
 
@@ -40,10 +42,12 @@ class ScriptedEngine implements Engine {
       signature: programSignature(spec),
       fingerprint: 'f',
       residentBytes: 100,
-      run: () =>
-        runs++ === 0
-          ? Promise.resolve(result)
-          : new Promise((resolve) => this.runs.push({ name: bucketName(bucket), finish: () => resolve(result) })),
+      run: () => {
+        if (runs++ > 0)
+          return new Promise((resolve) => this.runs.push({ name: bucketName(bucket), finish: () => resolve(result) }));
+        this.firstRuns.push(bucketName(bucket));
+        return Promise.resolve(result);
+      },
     };
   }
 
@@ -115,6 +119,22 @@ describe('program store', () => {
     expect(second).toBe(first);
     expect(ready(b(1, 16))).toBe(first);
     expect(await results()).toEqual({ miss: 1, hit: 1 });
+  });
+
+  it('tries a program on padding before handing it out, but not one that may run for seconds', async () => {
+    const { engine, loaded } = setUp();
+    const soft = {
+      form: 'log',
+      iterations: 50,
+      bias: false,
+      slack: false,
+      plan: true,
+      topK: 0,
+      potentials: false,
+    } as const;
+    await loaded(b(1, 128), { ...given, soft });
+    await loaded(b(1, 5120), { ...given, soft });
+    expect(engine.firstRuns).toEqual(['b1 n128 m128']);
   });
 
   it('serves from the cheapest larger program while the exact one loads in the background', async () => {
