@@ -1,14 +1,19 @@
 import { defineConfig } from 'vitest/config';
 
-const tier = (name: string, testTimeout: number) => ({
+const tier = (name: string, testTimeout: number, globalSetup: string[] = []) => ({
   extends: true as const,
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout },
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, globalSetup },
 });
 
 export default defineConfig({
   test: {
     globalSetup: ['test/global-setup.ts'],
-    projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000)],
+    projects: [
+      tier('unit', 20_000),
+      tier('property', 60_000),
+      tier('service', 60_000),
+      tier('xla', 120_000, ['test/xla/plugin-setup.ts']),
+    ],
     reporters: ['default'],
     // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
     env: { ORT_DISABLE_TELEMETRY: '1' },

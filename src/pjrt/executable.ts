@@ -1,6 +1,6 @@
 /** Compiled programs: what one says of itself, and running one. */
 import { PjrtBuffer } from './buffer.js';
-import { callDeleter, type PjrtApi } from './call.js';
+import { callDeleter, PjrtError, type PjrtApi } from './call.js';
 import type { PjrtClient } from './client.js';
 import { PjrtDevice } from './device.js';
 import { PjrtEvent } from './event.js';
@@ -137,29 +137,44 @@ export class PjrtLoadedExecutable extends PjrtObject {
   /** Where it runs unless an execution says otherwise: one device per partition. None for a portable executable. */
   readonly devices: readonly PjrtDevice[];
   readonly #client: PjrtClient;
+  /**
+   * XLA on a CPU runs what it holds cheap (under 1000 flops) before `Execute` returns, and it counts the body of a loop once: 45 ms of
+   * loop were seen to stop the event loop. Everything else is only started.
+   */
+  readonly #runsInCaller: boolean;
 
   constructor(client: PjrtClient, handle: bigint) {
     super('loaded executable', handle, client);
     this.#client = client;
-    const { api } = client;
-    const executable = new NativeStruct('LoadedExecutable_GetExecutable');
-    executable.set('loadedExecutable', handle);
-    api.call(executable);
-    this.executable = new PjrtExecutable(api, executable.pointer('executable'), client);
-    this.outputTypes = this.executable.outputTypes();
-    const devices = new NativeStruct('LoadedExecutable_AddressableDevices');
-    devices.set('executable', handle);
-    api.call(devices);
-    this.devices = readPointers(devices.pointer('devices'), devices.number('numDevices')).map(
-      (device) => new PjrtDevice(api, device),
-    );
+    try {
+      const executable = new NativeStruct('LoadedExecutable_GetExecutable');
+      executable.set('loadedExecutable', handle);
+      client.api.call(executable);
+      this.executable = new PjrtExecutable(client.api, executable.pointer('executable'), this);
+    } catch (error) {
+      super.dispose();
+      throw error;
+    }
+    try {
+      this.outputTypes = this.executable.outputTypes();
+      const devices = new NativeStruct('LoadedExecutable_AddressableDevices');
+      devices.set('executable', handle);
+      client.api.call(devices);
+      this.devices = readPointers(devices.pointer('devices'), devices.number('numDevices')).map(
+        (device) => new PjrtDevice(client.api, device),
+      );
+      this.#runsInCaller = client.deviceMemoryIsHost && this.#seemsCheap();
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   /**
    * Starts one execution; several may be in flight. `argumentLists` holds per device the program's parameters in order, which
-   * stay the caller's: none is donated. `device` says where a portable executable runs. Throws PjrtError where it could not start.
+   * stay the caller's: none is donated. `device` says where a portable executable runs. Rejects with PjrtError where it could not start.
    */
-  execute(argumentLists: readonly (readonly PjrtBuffer[])[], device?: PjrtDevice): Execution {
+  async execute(argumentLists: readonly (readonly PjrtBuffer[])[], device?: PjrtDevice): Promise<Execution> {
     const numDevices = argumentLists.length;
     const numArgs = argumentLists[0]?.length ?? 0;
     const numOutputs = this.outputTypes.length;
@@ -184,7 +199,9 @@ export class PjrtLoadedExecutable extends PjrtObject {
       pointers[outputTableAt + index] = at(outputsAt + index * numOutputs);
     });
     const { api } = this.#client;
-    const args = api.shared('LoadedExecutable_Execute');
+    const args = this.#runsInCaller
+      ? new NativeStruct('LoadedExecutable_Execute')
+      : api.shared('LoadedExecutable_Execute');
     args.set('executable', this.handle);
     args.point('options', nothingDonated(numArgs));
     args.set('argumentLists', at(argumentTableAt));
@@ -193,23 +210,44 @@ export class PjrtLoadedExecutable extends PjrtObject {
     args.set('outputLists', at(outputTableAt));
     args.set('deviceCompleteEvents', at(eventsAt));
     args.set('executeDevice', device?.handle ?? 0n);
-    api.call(args);
-    const outputs = argumentLists.map((_, index) =>
-      this.outputTypes.map(
-        ({ elementType, dims }, position) =>
-          new PjrtBuffer(this.#client, pointers[outputsAt + index * numOutputs + position]!, elementType, dims),
-      ),
-    );
-    const events = argumentLists.map((_, index) => new PjrtEvent(api, pointers[eventsAt + index]!, this));
-    const done = settleAll(events).then(() => {
-      for (const list of outputs) for (const output of list) output.markComputed();
-    });
-    return { outputs, done };
+    const inUse = this.#runsInCaller ? [this, ...argumentLists.flat()] : [];
+    for (const object of inUse) object.hold();
+    try {
+      if (this.#runsInCaller) {
+        args.keep(pointers);
+        await api.callAsync(args);
+      } else {
+        api.call(args);
+      }
+      const outputs = argumentLists.map((_, index) =>
+        this.outputTypes.map(
+          ({ elementType, dims }, position) =>
+            new PjrtBuffer(this.#client, pointers[outputsAt + index * numOutputs + position]!, elementType, dims),
+        ),
+      );
+      const events = argumentLists.map((_, index) => new PjrtEvent(api, pointers[eventsAt + index]!, this));
+      const done = settleAll(events).then(() => {
+        for (const list of outputs) for (const output of list) output.markComputed();
+      });
+      done.catch(() => undefined); // whoever reads the results meets the error too
+      return { outputs, done };
+    } finally {
+      for (const object of inUse) object.unhold();
+    }
   }
 
   override dispose(): void {
     super.dispose();
     this.executable.dispose();
+  }
+
+  #seemsCheap(): boolean {
+    try {
+      return (this.executable.costAnalysis().get('flops') ?? 0) < cheapFlops;
+    } catch (error) {
+      if (error instanceof PjrtError) return true;
+      throw error;
+    }
   }
 
   protected override free(handle: bigint): void {
@@ -218,6 +256,9 @@ export class PjrtLoadedExecutable extends PjrtObject {
     this.#client.api.call(args);
   }
 }
+
+/** XLA's bound with room for what other versions count. */
+const cheapFlops = 10_000;
 
 const optionsByArguments = new Map<number, NativeStruct<'ExecuteOptions'>>();
 

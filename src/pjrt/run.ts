@@ -57,7 +57,7 @@ export async function runOnHostArrays(
       return buffer;
     });
     const transferredMs = clock.nowMs();
-    const execution = executable.execute([parameters], device);
+    const execution = await executable.execute([parameters], device);
     const results = execution.outputs[0]!;
     owned.push(...results);
     await execution.done;
