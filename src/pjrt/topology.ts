@@ -8,6 +8,19 @@ import { NativeStruct, readPointers } from './native-memory.js';
 import { PjrtObject } from './ownership.js';
 import { stableHloProgram } from './program.js';
 
+/**
+ * What must be in the environment before `loadPlugin` takes libtpu on a host without a TPU: else it asks a metadata server for minutes, leaves
+ * a lock file behind and complains on stderr. A process that serves on a TPU must not have these.
+ */
+export const aheadOfTimeEnvironment: Readonly<Record<string, string>> = {
+  TPU_SKIP_MDS_QUERY: '1',
+  ALLOW_MULTIPLE_LIBTPU_LOAD: '1',
+  TPU_ACCELERATOR_TYPE: 'v5litepod-4',
+  TPU_WORKER_HOSTNAMES: 'localhost',
+  TPU_MIN_LOG_LEVEL: '3',
+  TF_CPP_MIN_LOG_LEVEL: '2',
+};
+
 export class PjrtTopology extends PjrtObject {
   readonly platformName: string;
   readonly platformVersion: string;
@@ -34,10 +47,8 @@ export class PjrtTopology extends PjrtObject {
   }
 
   /**
-   * Describes devices by the plugin's own name for them: `v5e:2x2` for four chips of a TPU v5e. Off the event loop.
-   *
-   * libtpu without a TPU asks a metadata server for minutes and leaves a lock file behind unless the environment had
-   * TPU_SKIP_MDS_QUERY=1 and ALLOW_MULTIPLE_LIBTPU_LOAD=1 before `loadPlugin`; a process that serves on a TPU must not have them.
+   * Describes devices by the plugin's own name for them: `v5e:2x2` for four chips of a TPU v5e. Off the event loop. Rejects with PjrtError.
+   * See `aheadOfTimeEnvironment`.
    */
   static async create(
     api: PjrtApi,

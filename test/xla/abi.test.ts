@@ -5,10 +5,9 @@ import { PjrtError, type PjrtApi } from '../../src/pjrt/call.js';
 import { koffi } from '../../src/pjrt/ffi.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
 import { NativeStruct } from '../../src/pjrt/native-memory.js';
+import { aheadOfTimeEnvironment } from '../../src/pjrt/topology.js';
 
-process.env['TF_CPP_MIN_LOG_LEVEL'] = '2';
-process.env['TPU_SKIP_MDS_QUERY'] = '1';
-process.env['ALLOW_MULTIPLE_LIBTPU_LOAD'] = '1';
+Object.assign(process.env, aheadOfTimeEnvironment);
 
 /** Functions that check no size, that do nothing with a null object, or that this platform answers with UNIMPLEMENTED before it looks. */
 const unchecked = /^Error_|_Destroy$/;

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, inject, test } from 'vitest';
 import { PjrtError, type PjrtApi } from '../../src/pjrt/call.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
-import { PjrtTopology } from '../../src/pjrt/topology.js';
+import { aheadOfTimeEnvironment, PjrtTopology } from '../../src/pjrt/topology.js';
 import { affineModule, shardedSumModule } from './modules.js';
 
 const tpuPlugin = inject('tpuPlugin');
@@ -12,12 +12,7 @@ describe.runIf(tpuPlugin !== null)('a topology of TPU v5e', () => {
   let api: PjrtApi;
 
   beforeAll(() => {
-    Object.assign(process.env, {
-      TF_CPP_MIN_LOG_LEVEL: '2',
-      TPU_MIN_LOG_LEVEL: '3',
-      TPU_SKIP_MDS_QUERY: '1',
-      ALLOW_MULTIPLE_LIBTPU_LOAD: '1',
-    });
+    Object.assign(process.env, aheadOfTimeEnvironment);
     api = loadPlugin(tpuPlugin!);
   });
 
