@@ -75,7 +75,17 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     await engine.close();
     throw error;
   }
-  metrics.engineActive.set({ engine: engine.name, device: engine.device }, 1);
+  const active = (value: 0 | 1): void =>
+    metrics.engineActive.set({ engine: engine.name, device: engine.device }, value);
+  active(1);
+  engine.onReset(() => {
+    active(0);
+    // A worker that does not start is one more reset.
+    engine.whenReady().then(
+      () => active(1),
+      () => undefined,
+    );
+  });
   const batcher = new Batcher({
     store,
     clock,

@@ -74,7 +74,7 @@ export function createMetrics(registry: Registry): Metrics {
     }),
     engineActive: new Gauge({
       name: 'coordinate_engine_active',
-      help: '1 for the engine and device in use.',
+      help: '1 for the engine and device in use, 0 while it is being restarted.',
       labelNames: ['engine', 'device'],
       registers,
     }),
