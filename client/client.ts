@@ -256,7 +256,7 @@ function serviceConfig(retries: number): object {
 
 function positive(name: string, value: number): number {
   if (!(value > 0 && Number.isFinite(value)))
-    throw new RangeError(`${name}: expected a positive number, received ${value}`);
+    throw new RangeError(`${name}: expected a positive, finite number, received ${value}`);
   return value;
 }
 

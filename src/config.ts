@@ -150,8 +150,8 @@ const settings = {
   engineHangTimeoutMs: setting(
     whole(100, 600_000, 'ms'),
     '30000',
-    'A batch that runs longer counts as hung: its calls fail as UNAVAILABLE and the engine is restarted.',
-    'many times the slowest bucket',
+    'A batch that runs longer, and longer than its size explains, counts as hung: its calls fail as UNAVAILABLE and the engine is restarted.',
+    'many times the slowest bucket of the warm set',
   ),
   solverThreads: setting(
     whole(1, 64),

@@ -172,7 +172,7 @@ describe('deadlines and cancellation', () => {
   it('are checked before anything is sent', async () => {
     const { client } = await start();
     await expect(client.coordinate(request, { deadlineMs: 0 })).rejects.toThrow(
-      'deadlineMs: expected a positive number',
+      'deadlineMs: expected a positive, finite number',
     );
     expect(() => new CoordinatorClient('x:1', { retries: 9 })).toThrow('retries: expected a whole number from 0 to 4');
   });
