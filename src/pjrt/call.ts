@@ -23,6 +23,11 @@ type NativeFunction = ((args: bigint) => bigint | null) & {
 const nativeFunction = koffi.proto('void *', ['void *']);
 const nativeDeleter = koffi.proto('void', ['void *']);
 
+/** koffi refuses more than 256 at a time and holds stacks for all of them; libuv's pool runs few at once anyway. */
+const maxAsyncCalls = 64;
+let asyncCalls = 0;
+const waitingCalls: (() => void)[] = [];
+
 /** What a plugin answered instead of doing what it was asked. */
 export class PjrtError extends Error {
   readonly code: PjrtErrorCode;
@@ -95,14 +100,22 @@ export class PjrtApi {
   }
 
   /** Calls on libuv's pool: for what may block. The struct and all it points to stay alive until the promise settles. Rejects with PjrtError. */
-  callAsync(args: NativeStruct<CallName>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#function(args.name).async(args.address, (failure, error) => {
-        if (failure !== null && failure !== undefined) reject(failure);
-        else if (error !== null) reject(this.#take(error, args.name));
-        else resolve();
+  async callAsync(args: NativeStruct<CallName>): Promise<void> {
+    if (asyncCalls >= maxAsyncCalls) await new Promise<void>((resolve) => waitingCalls.push(resolve));
+    else asyncCalls++;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#function(args.name).async(args.address, (failure, error) => {
+          if (failure !== null && failure !== undefined) reject(failure);
+          else if (error !== null) reject(this.#take(error, args.name));
+          else resolve();
+        });
       });
-    });
+    } finally {
+      const next = waitingCalls.shift();
+      if (next === undefined) asyncCalls--;
+      else next(); // hands its place on
+    }
   }
 
   /** The error that a call gave as its result, as one of ours; frees the plugin's. */

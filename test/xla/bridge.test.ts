@@ -172,6 +172,22 @@ describe('a program', () => {
     }
   });
 
+  test('answers every one of hundreds of executions started at once', async () => {
+    using executable = await client.compile(affineModule(100, 64, 100), { portable: true });
+    const inputs = [
+      { data: normals(6400, 1), dims: [100, 64] },
+      { data: normals(6400, 2), dims: [64, 100] },
+      { data: normals(100, 3), dims: [100] },
+    ];
+    const expected = await runOnHostArrays(client, executable, inputs, systemClock);
+    const all = await Promise.all(
+      Array.from({ length: 400 }, () => runOnHostArrays(client, executable, inputs, systemClock)),
+    );
+    const bytes = ({ outputs }: { outputs: readonly HostArray[] }) =>
+      Buffer.concat(outputs.map(({ buffer }) => Buffer.from(buffer)));
+    expect(all.every((result) => bytes(result).equals(bytes(expected)))).toBe(true);
+  });
+
   test('split over four devices by Shardy gives what one device gives', async () => {
     const [n, m] = [8, 5];
     const x = Float32Array.from({ length: 4 * n * m }, (_, index) => index % 13);
