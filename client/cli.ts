@@ -16,7 +16,7 @@ Coordinates swarms: who does what, with which resources, and what the group agre
   policies   list the policies of a running server
   demo       watch a simulated rescue swarm being coordinated
   bench      measure this machine
-  plugin     install and list the plugins that the XLA engine will use
+  plugin     install and list the plugins that the XLA engine uses
   COMMAND --help says more; --version prints the version.
 
 Try it

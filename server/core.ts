@@ -4,7 +4,6 @@ import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
 import { ConfigError } from '../src/config.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
-import { OnnxEngine } from '../src/engine/onnx-engine.js';
 import { ProgramStore, type WarmFailure } from '../src/engine/program-store.js';
 import { warmRequests } from '../src/engine/warmup.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
@@ -14,6 +13,7 @@ import type { Policy, PolicySource } from '../src/policies/policy.js';
 import { PolicyRegistry, type PolicyEvent } from '../src/policies/registry.js';
 import type { PolicyInfoMessage } from '../src/wire/messages.js';
 import { decodeRequest } from '../src/wire/request.js';
+import { openEngine } from './engine-choice.js';
 import type { Logger } from './log.js';
 import type { CoreContext, RunnableCore } from './start.js';
 import { keepTelemetryOff } from './telemetry.js';
@@ -47,13 +47,9 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     throw new ConfigError(`--default-policy: expected one of ${known.join(', ')}, received '${policies.defaultName}'`);
   }
 
-  const engine = new OnnxEngine({
-    clock,
-    metrics,
-    hangTimeoutMs: config.engineHangTimeoutMs,
-    intraOpThreads: config.engineThreads,
-    executionProviders: config.onnxProviders,
-    log: (message, fields) => log.warn(fields, message),
+  const engine = await openEngine({ config, clock, metrics, log }).catch((error: unknown) => {
+    registry.close();
+    throw error;
   });
   const store = new ProgramStore({
     engine,
@@ -61,30 +57,6 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     clock,
     metrics,
     log: (message, fields) => log.error(fields, message),
-  });
-  try {
-    await engine.whenReady();
-    const [first] = config.onnxProviders;
-    if (first === 'cuda' && engine.device === 'cpu') {
-      const missing = '--onnx-providers: the CUDA library of ONNX Runtime is not installed (see the README)';
-      if (!config.onnxProviders.includes('cpu')) throw new ConfigError(missing);
-      log.warn(`${missing}: running on the CPU`);
-    }
-  } catch (error) {
-    registry.close();
-    await engine.close();
-    throw error;
-  }
-  const active = (value: 0 | 1): void =>
-    metrics.engineActive.set({ engine: engine.name, device: engine.device }, value);
-  active(1);
-  engine.onReset(() => {
-    active(0);
-    // A worker that does not start is one more reset.
-    engine.whenReady().then(
-      () => active(1),
-      () => undefined,
-    );
   });
   const batcher = new Batcher({
     store,

@@ -114,8 +114,8 @@ const settings = {
   engine: setting(
     oneOf('auto', 'xla', 'onnx'),
     'auto',
-    'Which engine may run programs; a filter, no step outside it.',
-    'the fastest that is installed',
+    'Which engine runs programs: auto is ONNX Runtime in this version, xla needs a PJRT plugin.',
+    'runs everywhere, with nothing to install',
   ),
   pjrtPlugin: setting(
     file,
@@ -126,7 +126,7 @@ const settings = {
   pluginDir: setting(
     folder,
     '',
-    'Folder of the PJRT plugins that `plugin install` keeps; nothing in this version reads it but the command plugin.',
+    'Folder of the PJRT plugins that `plugin install` keeps and the XLA engine loads from.',
     '~/.cache/tensor-consensus/plugins',
   ),
   onnxProviders: setting(
@@ -276,7 +276,7 @@ export function loadConfig(argv: readonly string[], env: Readonly<Record<string,
     config[name] = value;
   }
   const checked = config as unknown as Config;
-  assertAvailable(checked);
+  assertConsistent(checked);
   const warnings = Object.keys(env)
     .filter((variable) => variable.startsWith('TC_') && !nameOfVariable.has(variable))
     .map((variable) => `unknown environment variable ${variable}${suggestion(variable, [...nameOfVariable.keys()])}`);
@@ -305,12 +305,10 @@ function readFlags(argv: readonly string[]): Map<SettingName, string> {
   return flags;
 }
 
-function assertAvailable(config: Config): void {
-  if (config.engine === 'xla') {
-    throw new ConfigError('--engine xla: the XLA engine is not in this version; use auto or onnx');
-  }
-  if (config.pjrtPlugin !== null) {
-    throw new ConfigError('--pjrt-plugin: the XLA engine is not in this version; leave the plugin out');
+/** Cross-field rules. */
+function assertConsistent(config: Config): void {
+  if (config.pjrtPlugin !== null && config.engine !== 'xla') {
+    throw new ConfigError('--pjrt-plugin: expected --engine xla beside it, as auto is ONNX Runtime in this version');
   }
 }
 

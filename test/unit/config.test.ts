@@ -85,8 +85,11 @@ test.each([
   [['--max-batch', '4', '--max-batch', '5'], {}, '--max-batch is given twice'],
   [[], { TC_MAX_BATCH: '0' }, "TC_MAX_BATCH: expected a whole number from 1 to 32, received '0'"],
   [['--engine', 'gpu'], {}, "--engine: expected one of auto, xla, onnx, received 'gpu'"],
-  [['--engine', 'xla'], {}, '--engine xla: the XLA engine is not in this version; use auto or onnx'],
-  [['--pjrt-plugin', '/a.so'], {}, '--pjrt-plugin: the XLA engine is not in this version; leave the plugin out'],
+  [
+    ['--pjrt-plugin', '/a.so'],
+    {},
+    '--pjrt-plugin: expected --engine xla beside it, as auto is ONNX Runtime in this version',
+  ],
   [['--max-btach', '4'], {}, 'unknown flag --max-btach; did you mean --max-batch?'],
   [['--colour', 'red'], {}, 'unknown flag --colour'],
   [['serve'], {}, "unexpected argument 'serve'"],

@@ -1,0 +1,122 @@
+import { Registry } from 'prom-client';
+import { describe, expect, inject, it } from 'vitest';
+import { systemClock, type Clock } from '../../src/clock.js';
+import type { LoadedProgram } from '../../src/engine/engine.js';
+import { OnnxEngine } from '../../src/engine/onnx-engine.js';
+import { XlaEngine } from '../../src/engine/xla-engine.js';
+import { createMetrics } from '../../src/metrics.js';
+import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import { livePjrtObjects } from '../../src/pjrt/ownership.js';
+import { worstError } from '../golden/cases.js';
+import { seededNormal } from '../seeded-normal.js';
+import { VirtualClock } from '../virtual-clock.js';
+
+const bucket: Bucket = { batch: 2, agents: 16, tasks: 16 };
+const soft = { iterations: 20, bias: false, slack: true, plan: true, topK: 5, potentials: true } as const;
+const spec: ProgramSpec = {
+  parameters: 'weights',
+  projection: { width: 8, kinds: 3 },
+  utility: { source: 'bilinear', agentWidth: 8, taskWidth: 8 },
+  utilityOut: true,
+  soft: { ...soft, form: 'log' },
+  consensus: { source: 'responses', width: 4, iterations: 10, start: 'MEDOID' },
+};
+
+function open(clock: Clock = systemClock): Promise<XlaEngine> {
+  return XlaEngine.open({ pluginPath: inject('cpuPlugin'), clock, metrics: createMetrics(new Registry()) });
+}
+
+const normal = seededNormal(20);
+const parameters = new Map([
+  ['projection_weight', Float32Array.from({ length: 24 }, normal)],
+  ['projection_bias', Float32Array.from({ length: 3 }, normal)],
+  ['bilinear', Float32Array.from({ length: 64 }, normal)],
+] as const);
+
+/** Random numbers where any will do, and what the signature's comments ask for elsewhere. */
+function inputsOf({ signature }: LoadedProgram, seed: number): TensorData[] {
+  const random = seededNormal(seed);
+  return signature.inputs.map((input) => {
+    const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
+    if (input.dtype === 'int32') return Int32Array.from({ length }, (_, i) => 7 + (i % 2));
+    if (/mask|mass/.test(input.name)) return new Float32Array(length).fill(1);
+    if (input.name === 'temperature') return new Float32Array(length).fill(0.5);
+    if (input.name === 'consensus_constants')
+      return Float32Array.from({ length }, (_, i) => [6.7, 3.4, 18.5, 0][i % 4]!);
+    return Float32Array.from({ length }, random);
+  });
+}
+
+describe('the XLA engine', () => {
+  it('gives what ONNX Runtime gives, several runs in flight, and leaves nothing behind', async () => {
+    const before = livePjrtObjects();
+    const onnx = new OnnxEngine({ clock: systemClock, metrics: createMetrics(new Registry()) });
+    const xla = await open();
+    const request = { spec, bucket, parameters };
+    const [onXla, onOnnx] = [await xla.load(request), await onnx.load(request)];
+    const seeds = [1, 2, 3, 4, 5, 6];
+    const results = await Promise.all(seeds.map((seed) => onXla.run(inputsOf(onXla, seed))));
+    for (const [index, seed] of seeds.entries()) {
+      const expected = await onOnnx.run(inputsOf(onOnnx, seed));
+      onXla.signature.outputs.forEach(({ name }, output) => {
+        const error = worstError(results[index]!.outputs[output]!, expected.outputs[output]!);
+        expect(error, `seed ${seed} ${name}`).toBeLessThanOrEqual(name === 'top_k_tasks' ? 0 : 2e-5);
+      });
+    }
+    expect(onXla.fingerprint).toMatch(/^[0-9a-f]{16}$/);
+    xla.unload(onXla);
+    await expect(onXla.run(inputsOf(onXla, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    await Promise.all([xla.close(), onnx.close()]);
+    expect(livePjrtObjects()).toBe(before);
+  });
+
+  it('answers equal requests with equal bits in either slot', async () => {
+    const xla = await open();
+    const program = await xla.load({ spec, bucket, parameters });
+    const inputs = inputsOf(program, 9);
+    const swapped = inputs.map((data) => {
+      const half = data.length / 2;
+      const other = data.slice();
+      other.set(data.subarray(half), 0);
+      other.set(data.subarray(0, half), half);
+      return other;
+    });
+    const [first, second] = [await program.run(inputs), await program.run(swapped)];
+    first.outputs.forEach((output, index) => {
+      const half = output.length / 2;
+      expect(second.outputs[index]!.subarray(half), program.signature.outputs[index]!.name).toEqual(
+        output.subarray(0, half),
+      );
+    });
+    await xla.close();
+  });
+
+  it('refuses a library that is no plugin, by name', async () => {
+    const options = {
+      pluginPath: '/nonexistent/plugin.so',
+      clock: systemClock,
+      metrics: createMetrics(new Registry()),
+    };
+    await expect(XlaEngine.open(options)).rejects.toMatchObject({
+      code: 'PLUGIN_INCOMPATIBLE',
+      message: expect.stringContaining('/nonexistent/plugin.so') as string,
+    });
+  });
+
+  it('declares a device dead that gives no answer in time, and says so to everyone after', async () => {
+    const clock = new VirtualClock();
+    const xla = await open(clock);
+    const program = await xla.load({ spec, bucket, parameters });
+    const reasons: string[] = [];
+    xla.onReset((reason) => reasons.push(reason));
+    const running = program.run(inputsOf(program, 1));
+    clock.advance(10 * 60_000);
+    await expect(running).rejects.toMatchObject({
+      code: 'ENGINE_FAILED',
+      message: expect.stringContaining('no answer') as string,
+    });
+    await expect(program.run(inputsOf(program, 2))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    expect(reasons).toHaveLength(1);
+    await xla.close();
+  });
+});
