@@ -137,7 +137,8 @@ export class CoordinatorClient {
    */
   async waitForReady(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + positive('timeoutMs', timeoutMs);
-    let heard = 'no answer';
+    const nothingHeard = 'no answer';
+    let heard = nothingHeard;
     for (;;) {
       const leftMs = deadline - Date.now();
       if (leftMs <= 0) {
@@ -148,7 +149,9 @@ export class CoordinatorClient {
         heard = await this.health(coordinatorServiceName, { deadlineMs: Math.min(1000, leftMs) });
         if (heard === 'SERVING' || heard === 'UNIMPLEMENTED') return;
       } catch (error) {
-        heard = textOf(error);
+        // The last look is cut short by the time that is left: what was heard before says more.
+        const cutShort = error instanceof CoordinatorCallError && error.code === 'DEADLINE_EXCEEDED';
+        if (!cutShort || heard === nothingHeard) heard = textOf(error);
       }
       await pause(Math.min(healthPollMs, Math.max(1, deadline - Date.now())));
     }

@@ -181,9 +181,11 @@ describe('deadlines and cancellation', () => {
 describe('readiness', () => {
   it('is waited for until the server serves', async () => {
     const { core, client } = await start({}, false);
-    const error = await failureOf(client.waitForReady(200));
+    // Connected beforehand, so that at least one look is answered in time.
+    expect(await client.health()).toBe('NOT_SERVING');
+    const error = await failureOf(client.waitForReady(1000));
     expect(error.code).toBe('UNAVAILABLE');
-    expect(error.message).toMatch(/not ready after 200 ms \(NOT_SERVING\)/);
+    expect(error.message).toMatch(/not ready after 1000 ms \(NOT_SERVING\)/);
     const waiting = client.waitForReady(10_000);
     core.finishWarmUp();
     await waiting;
