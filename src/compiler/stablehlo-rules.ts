@@ -18,6 +18,8 @@ export interface Site {
   readonly block: StableHloBlock;
   readonly equation: Equation;
   readonly view: (operand: Operand) => View;
+  /** The equation that defines the operand, where nothing else reads it. */
+  readonly soleDefinition: (operand: Operand) => Equation | undefined;
 }
 
 export type Rule = (site: Site) => readonly View[];
@@ -232,14 +234,38 @@ export interface Rows {
   readonly dtype: DType;
 }
 
-/** The lines along the last axis in order, and with `indexed` where each element stood; equal elements stay in their order. */
-export function sortedRows(block: StableHloBlock, input: View, direction: 'LT' | 'GT', indexed: boolean): Rows[] {
+export function rowsOf(block: StableHloBlock, input: View): Rows {
   const length = shapeOf(input).at(-1)!;
   const shape = [sizeOf(shapeOf(input)) / length, length] as const;
-  const rows: Rows[] = [{ value: block.shaped(input, shape), shape, dtype: input.dtype }];
+  return { value: block.shaped(input, shape), shape, dtype: input.dtype };
+}
+
+/** The rows seen as an array of `shape`. */
+export function arrayOf(block: StableHloBlock, rows: Rows, shape: readonly number[]): View {
+  return viewOf(block.reshape(rows.value, rows, withoutUnits(shape)), shape, rows.dtype);
+}
+
+/** The `count` largest of each row, largest first and equal ones by rising index: the values, and their int32 indices. */
+export function largestOf(block: StableHloBlock, rows: Rows, count: number): readonly [Rows, Rows] {
+  const shape = [rows.shape[0], count] as const;
+  const found: readonly Omit<Rows, 'value'>[] = [
+    { shape, dtype: rows.dtype },
+    { shape, dtype: 'int32' },
+  ];
+  const types = `${tensorType(rows)} -> (${found.map(tensorType).join(', ')})`;
+  const [values, indices] = block.operations([`chlo.top_k(${rows.value}, k = ${count}) : ${types}`], [rows.value], 2);
+  return [
+    { ...found[0]!, value: values! },
+    { ...found[1]!, value: indices! },
+  ];
+}
+
+/** Each row in rising order, and with `indexed` where each element stood; equal elements stay in their order. */
+function sortedRows(block: StableHloBlock, input: View, indexed: boolean): Rows[] {
+  const rows = [rowsOf(block, input)];
   if (indexed) {
-    const type = tensorType({ shape, dtype: 'int32' });
-    rows.push({ value: block.operation(`stablehlo.iota dim = 1 : ${type}`, []), shape, dtype: 'int32' });
+    const places = { shape: rows[0]!.shape, dtype: 'int32' } as const;
+    rows.push({ ...places, value: block.operation(`stablehlo.iota dim = 1 : ${tensorType(places)}`, []) });
   }
   const operands = rows.map(({ value }) => value);
   const types = rows.map(tensorType);
@@ -253,7 +279,7 @@ export function sortedRows(block: StableHloBlock, input: View, direction: 'LT' |
   const lines = [
     `"stablehlo.sort"(${operands.join(', ')}) <{dimension = 1 : i64, is_stable = ${indexed}}> ({`,
     `^bb0(${names.map(({ name, type }) => `${name}: ${type}`).join(', ')}):`,
-    `  ${before} = stablehlo.compare ${direction}, ${compared}`,
+    `  ${before} = stablehlo.compare LT, ${compared}`,
     `  stablehlo.return ${before} : tensor<i1>`,
     `}) : (${types.join(', ')}) -> ${types.length === 1 ? types[0]! : `(${types.join(', ')})`}`,
   ];
@@ -263,11 +289,48 @@ export function sortedRows(block: StableHloBlock, input: View, direction: 'LT' |
 
 function sort(indexed: boolean): Rule {
   return ({ block, equation, view }) => {
-    const rows = sortedRows(block, view(equation.inputs[0]!), 'LT', indexed);
-    return equation.outputs.map((output, index) =>
-      compact(output, block.reshape(rows[index]!.value, rows[index]!, withoutUnits(output.type.shape))),
-    );
+    const rows = sortedRows(block, view(equation.inputs[0]!), indexed);
+    return equation.outputs.map((output, index) => arrayOf(block, rows[index]!, output.type.shape));
   };
+}
+
+const slice = whole('stablehlo.slice', (params) => {
+  const bounds = params['slice'] as Pairs;
+  return ` [${bounds.map(([from, to]) => `${from}:${to}`).join(', ')}]`;
+});
+
+/**
+ * Cuts axes. Columns of sorted rows that nothing else reads are selected: XLA's CPU plugin sorts by calling a comparison for
+ * every pair. Ten iterations of consensus with medians so found take 0.21 instead of 0.39 ms at 128 agents and 2.3 instead
+ * of 4.0 ms at 1024. (The negation between keeps XLA from joining the two cuts, after which it would sort again.)
+ */
+function shrink(site: Site): readonly View[] {
+  const { block, equation, view, soleDefinition } = site;
+  const [input] = equation.inputs as [Operand];
+  const { shape, dtype } = input.type;
+  const bounds = equation.params['slice'] as Pairs;
+  const [from, to] = bounds.at(-1)!;
+  const length = shape.at(-1)!;
+  const cutsRows = bounds.slice(0, -1).every(([low, high], axis) => low === 0 && high === shape[axis]);
+  const sorting = soleDefinition(input);
+  if (sorting?.primitive !== 'sort' || dtype !== 'float32' || !cutsRows || to === length) return slice(site);
+  // The smallest `to` of each row, rising, as the largest of the negated row.
+  const rows = rowsOf(block, view(sorting.inputs[0]!));
+  const [values] = largestOf(block, negated(block, rows), to);
+  const window = columnsOf(block, negated(block, values), from, to);
+  return [arrayOf(block, window, equation.outputs[0]!.type.shape)];
+}
+
+function negated(block: StableHloBlock, rows: Rows): Rows {
+  return { ...rows, value: block.operation(`stablehlo.negate ${rows.value} : ${tensorType(rows)}`, [rows.value]) };
+}
+
+function columnsOf(block: StableHloBlock, rows: Rows, from: number, to: number): Rows {
+  const shape = [rows.shape[0], to - from] as const;
+  if (to - from === rows.shape[1]) return rows;
+  const types = `(${tensorType(rows)}) -> ${tensorType({ ...rows, shape })}`;
+  const text = `stablehlo.slice ${rows.value} [0:${shape[0]}, ${from}:${to}] : ${types}`;
+  return { ...rows, shape, value: block.operation(text, [rows.value]) };
 }
 
 export const rules: Readonly<Record<string, Rule>> = {
@@ -297,10 +360,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   reshape,
   broadcast,
   transpose: ({ equation, view }) => [transposed(view(equation.inputs[0]!), equation.params['perm'] as number[])],
-  shrink: whole('stablehlo.slice', (params) => {
-    const bounds = params['slice'] as Pairs;
-    return ` [${bounds.map(([from, to]) => `${from}:${to}`).join(', ')}]`;
-  }),
+  shrink,
   flip: whole('stablehlo.reverse', (params) => `, dims = [${(params['axis'] as readonly number[]).join(', ')}]`),
   pad: whole('stablehlo.pad', padding, 0),
   concatenate: whole('stablehlo.concatenate', (params) => `, dim = ${params['axis'] as number}`),

@@ -1,8 +1,8 @@
 /** Programs to StableHLO. What each primitive becomes stands in `stablehlo-rules.ts`. */
-import type { Graph, Operand } from './primitives.js';
+import { countUses, definitions, type Equation, type Graph, type Operand } from './primitives.js';
 import type { LoopStage, Program, TopKStage } from './program.js';
 import { baseType, StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
-import { noRule, rules, sortedRows } from './stablehlo-rules.js';
+import { arrayOf, largestOf, noRule, rowsOf, rules } from './stablehlo-rules.js';
 import { tensorType } from './stablehlo-types.js';
 import { shapeOf, type View } from './view.js';
 
@@ -120,16 +120,9 @@ function lowerLoop(block: StableHloBlock, stage: LoopStage, initial: View[], inv
   return carriedTypes.map(({ shape, dtype }, index) => viewOf(outputs[1 + index]!, shape, dtype));
 }
 
-/** Sorted rather than selected: compilers know the pattern and select where that is faster. */
 function topK(block: StableHloBlock, stage: TopKStage, input: View): View[] {
   const shape = [...shapeOf(input).slice(0, -1), stage.count];
-  return sortedRows(block, input, 'GT', true).map((rows) => {
-    const kept = { shape: [rows.shape[0], stage.count], dtype: rows.dtype };
-    const types = `(${tensorType(rows)}) -> ${tensorType(kept)}`;
-    const ranges = kept.shape.map((length) => `0:${length}`).join(', ');
-    const value = block.operation(`stablehlo.slice ${rows.value} [${ranges}] : ${types}`, [rows.value]);
-    return viewOf(block.reshape(value, kept, withoutUnits(shape)), shape, rows.dtype);
-  });
+  return largestOf(block, rowsOf(block, input), stage.count).map((rows) => arrayOf(block, rows, shape));
 }
 
 function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[]): View[] {
@@ -140,10 +133,14 @@ function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[
     operand.kind === 'literal'
       ? viewOf(block.scalar(operand.value, operand.type.dtype), [], operand.type.dtype)
       : views.get(operand)!;
+  const uses = countUses(traced);
+  const defining = definitions(traced);
+  const soleDefinition = (operand: Operand): Equation | undefined =>
+    operand.kind === 'variable' && uses.get(operand) === 1 ? defining.get(operand) : undefined;
   for (const equation of traced.equations) {
     const rule = rules[equation.primitive];
     if (rule === undefined) throw noRule(equation.primitive);
-    const results = rule({ block, equation, view });
+    const results = rule({ block, equation, view, soleDefinition });
     equation.outputs.forEach((variable, index) => views.set(variable, results[index]!));
   }
   return traced.outputs.map(view);

@@ -195,6 +195,28 @@ describe('the text of one rule', () => {
     `);
   });
 
+  it('selects a window of sorted rows instead of sorting them, unless the rest is read too', () => {
+    expect(lowered((x) => [np.sort(x, -1).slice([], [], [1, 2])], ['B', 'N', 1])).toMatchInlineSnapshot(`
+      "%v0 = stablehlo.reshape %x : (tensor<2x4x3xf32>) -> tensor<8x3xf32>
+      %v6 = stablehlo.negate %v0 : tensor<8x3xf32>
+      %v7:2 = chlo.top_k(%v6, k = 2) : tensor<8x3xf32> -> (tensor<8x2xf32>, tensor<8x2xi32>)
+      %v8 = stablehlo.negate %v7#0 : tensor<8x2xf32>
+      %v9 = stablehlo.slice %v8 [0:8, 1:2] : (tensor<8x2xf32>) -> tensor<8x1xf32>
+      %v10 = stablehlo.reshape %v9 : (tensor<8x1xf32>) -> tensor<2x4xf32>
+      %v11 = stablehlo.reshape %v10 : (tensor<2x4xf32>) -> tensor<2x4x1xf32>
+      return %v11 : tensor<2x4x1xf32>"
+    `);
+    const both = lowered(
+      (x) => {
+        const sorted = np.sort(x, -1);
+        return [sorted.ref.slice([], [], [1, 2]).add(sorted)];
+      },
+      ['B', 'N', 'M'],
+    );
+    expect(both).toContain('stablehlo.sort');
+    expect(both).not.toContain('chlo.top_k');
+  });
+
   it('writes arrays that a function captured by their bytes', () => {
     const captured = Float32Array.of(1, -2, 0.5);
     expect(lowered((_x, y) => [y.add(np.array(captured))], ['B', 'M'])).toMatchInlineSnapshot(`
@@ -244,7 +266,7 @@ describe('the text of a stage', () => {
     expect(mainOf(loop(1), { unrollLimit: 0 })).not.toContain('stablehlo.while');
   });
 
-  it('takes the heaviest by a stable sort, so that ties go to the lower index', () => {
+  it('takes the heaviest of each row by the operation whose ties go to the lower index', () => {
     const signature: Signature = {
       inputs: [tensor('x', ['B', 'N', 'M'])],
       outputs: [tensor('places', ['B', 'N', 2], 'int32'), tensor('values', ['B', 'N', 2])],
@@ -252,17 +274,10 @@ describe('the text of a stage', () => {
     };
     expect(mainOf(programOf(signature, (builder) => builder.topK('x', 2, 'values', 'places')))).toMatchInlineSnapshot(`
       "%v0 = stablehlo.reshape %x : (tensor<2x4x3xf32>) -> tensor<8x3xf32>
-      %v1 = stablehlo.iota dim = 1 : tensor<8x3xi32>
-      %v7:2 = "stablehlo.sort"(%v0, %v1) <{dimension = 1 : i64, is_stable = true}> ({
-      ^bb0(%v2: tensor<f32>, %v3: tensor<f32>, %v4: tensor<i32>, %v5: tensor<i32>):
-        %v6 = stablehlo.compare GT, %v2, %v3, TOTALORDER : (tensor<f32>, tensor<f32>) -> tensor<i1>
-        stablehlo.return %v6 : tensor<i1>
-      }) : (tensor<8x3xf32>, tensor<8x3xi32>) -> (tensor<8x3xf32>, tensor<8x3xi32>)
-      %v8 = stablehlo.slice %v7#0 [0:8, 0:2] : (tensor<8x3xf32>) -> tensor<8x2xf32>
-      %v9 = stablehlo.reshape %v8 : (tensor<8x2xf32>) -> tensor<2x4x2xf32>
-      %v10 = stablehlo.slice %v7#1 [0:8, 0:2] : (tensor<8x3xi32>) -> tensor<8x2xi32>
-      %v11 = stablehlo.reshape %v10 : (tensor<8x2xi32>) -> tensor<2x4x2xi32>
-      return %v11, %v9 : tensor<2x4x2xi32>, tensor<2x4x2xf32>"
+      %v1:2 = chlo.top_k(%v0, k = 2) : tensor<8x3xf32> -> (tensor<8x2xf32>, tensor<8x2xi32>)
+      %v2 = stablehlo.reshape %v1#0 : (tensor<8x2xf32>) -> tensor<2x4x2xf32>
+      %v3 = stablehlo.reshape %v1#1 : (tensor<8x2xi32>) -> tensor<2x4x2xi32>
+      return %v3, %v2 : tensor<2x4x2xi32>, tensor<2x4x2xf32>"
     `);
   });
 });
