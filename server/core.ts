@@ -7,6 +7,7 @@ import { createSolverPool } from '../src/assignment/solver-pool.js';
 import { ProgramStore, type WarmFailure } from '../src/engine/program-store.js';
 import { warmRequests } from '../src/engine/warmup.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
+import { bilinearBound } from '../src/planning/bilinear-bound.js';
 import { parametersOf } from '../src/planning/job-inputs.js';
 import { defaultSpecs } from '../src/planning/spec.js';
 import type { Policy, PolicySource } from '../src/policies/policy.js';
@@ -104,6 +105,7 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
 
   /** Failures of single programs are logged by the store. */
   function warm(): Promise<WarmFailure[]> {
+    for (const { utility } of policies.list()) if (utility?.kind === 'bilinear') bilinearBound(utility.weight);
     const requests = warmRequests(policies.list(), {
       defaultSpecs,
       parametersOf,

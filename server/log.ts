@@ -18,7 +18,3 @@ export function createLog({ logLevel, logFormat }: Pick<Config, 'logLevel' | 'lo
     : pino.destination({ dest: 1, sync: true });
   return pino({ level: logLevel }, stream);
 }
-
-export function silentLog(): Logger {
-  return pino({ level: 'silent' });
-}

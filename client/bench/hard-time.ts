@@ -1,5 +1,5 @@
 /** Time of exact and greedy hard assignments by size and by kind of utility, in the solver thread. */
-import type { HardProblem, HardSolver } from '../../src/assignment/hard.js';
+import { type HardProblem, type HardSolver, plainHardProblem } from '../../src/assignment/hard.js';
 import { createSolverPool } from '../../src/assignment/solver-pool.js';
 import { systemClock } from '../../src/clock.js';
 import { normalArray, uniformArray, uniformSource } from './random-states.js';
@@ -72,23 +72,7 @@ async function timeSolve(
   utility: Float32Array,
   solver: HardProblem['solver'],
 ): Promise<{ elapsedMs: number; objective: number }> {
-  const active = new Uint8Array(count).fill(1);
-  const problem: HardProblem = {
-    agentCount: count,
-    taskCount: count,
-    utility,
-    bias: null,
-    agentActive: active,
-    taskActive: active,
-    capacities: null,
-    idleUtility: null,
-    previous: null,
-    keepBonus: 0,
-    locks: null,
-    solver,
-    budgetMs: null,
-    potentials: null,
-  };
+  const problem = plainHardProblem(count, utility, solver);
   const startMs = performance.now();
   const { objective } = await pool.solve(problem, new AbortController().signal);
   return { elapsedMs: performance.now() - startMs, objective };

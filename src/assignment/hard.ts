@@ -38,6 +38,27 @@ export interface HardResult {
   readonly solver: 'exact' | 'greedy';
 }
 
+/** N = M = `count` without any constraint; takes `utility` [N,M] over. */
+export function plainHardProblem(count: number, utility: Float32Array, solver: Solver): HardProblem {
+  const active = new Uint8Array(count).fill(1);
+  return {
+    agentCount: count,
+    taskCount: count,
+    utility,
+    bias: null,
+    agentActive: active,
+    taskActive: active,
+    capacities: null,
+    idleUtility: null,
+    previous: null,
+    keepBonus: 0,
+    locks: null,
+    solver,
+    budgetMs: null,
+    potentials: null,
+  };
+}
+
 /** What the coordinator needs: solves off the event loop. */
 export interface HardSolver {
   /** Takes ownership of `problem.utility` (it may be transferred). Rejects with CANCELLED when the signal aborts. */

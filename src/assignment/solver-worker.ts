@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
-import type { HardProblem } from './hard.js';
+import { plainHardProblem } from './hard.js';
 import { solveHard } from './solve.js';
 import type { SolveItem, SolveMessage, SolveOutcome, SolverReply, SolverThreadData } from './solver-messages.js';
 
@@ -37,23 +37,7 @@ function answer(item: SolveItem, receivedMs: number): SolveOutcome {
 function warmUp(): void {
   const size = 48;
   const utility = Float32Array.from({ length: size * size }, (_, cell) => ((cell + 1) * 7919) % 1009);
-  const active = new Uint8Array(size).fill(1);
-  const problem: HardProblem = {
-    agentCount: size,
-    taskCount: size,
-    utility,
-    bias: null,
-    agentActive: active,
-    taskActive: active,
-    capacities: null,
-    idleUtility: null,
-    previous: null,
-    keepBonus: 0,
-    locks: null,
-    solver: 'EXACT',
-    budgetMs: null,
-    potentials: null,
-  };
+  const problem = plainHardProblem(size, utility, 'EXACT');
   const control = { nowMs, cancelled: () => false };
   for (let run = 0; run < 8; run++) {
     solveHard(problem, control);

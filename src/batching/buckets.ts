@@ -46,13 +46,10 @@ export function batchSizes(agents: number, tasks: number, configuredMaxBatch: nu
 
 /** The smallest compiled batch size for `count` problems, which must not exceed `maxBatch` of the bucket. */
 export function smallestBatch(count: number, agents: number, tasks: number, configuredMaxBatch: number): number {
+  const size = batchSizes(agents, tasks, configuredMaxBatch).find((candidate) => candidate >= count);
+  if (size !== undefined) return size;
   const largest = maxBatch(agents, tasks, configuredMaxBatch);
-  if (count > largest) {
-    throw new CoordinatorError('INTERNAL', `${count} problems in a bucket of at most ${largest}`);
-  }
-  let size = 1;
-  while (size < count) size *= 2;
-  return Math.min(size, largest);
+  throw new CoordinatorError('INTERNAL', `${count} problems in a bucket of at most ${largest}`);
 }
 
 function rung(ladder: readonly number[], value: number, field: string, what: string): number {

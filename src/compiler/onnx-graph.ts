@@ -16,8 +16,6 @@ import {
 import { type DType, sameShape, sizeOf } from './primitives.js';
 import { shapeOf, type View } from './view.js';
 
-export { reshapedView, shapeOf, transposed, type View, wholeView } from './view.js';
-
 type Attributes = Readonly<Record<string, Attribute>>;
 
 interface PendingNode {

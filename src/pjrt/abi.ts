@@ -3,7 +3,8 @@
  * kind of its fields with the newest `struct_size` known. Nothing else in the project knows a name or an offset of that API.
  *
  * Source: the public interface of OpenXLA (`xla/pjrt/c/pjrt_c_api.h`) at 0.81 and 0.114. Within major version 0 functions and fields are only
- * ever appended, so one table serves every plugin from 0.81 on; `struct_size` says how far the caller's knowledge reaches.
+ * ever appended, so one table serves every plugin from 0.81 on; `struct_size` says how far the caller's knowledge reaches. Past 400
+ * lines because it is one table.
  */
 
 export type FieldKind = 'pointer' | 'size' | 'int64' | 'int32' | 'bool' | 'float32';

@@ -142,8 +142,3 @@ export function fileBytes(path: string): number | null {
     return null;
   }
 }
-
-/** In the order of `pluginNames`. */
-export function installedPlugins(lookup: PluginLookup): InstalledPlugin[] {
-  return pluginNames.map((name) => installedPlugin(name, lookup)).filter((plugin) => plugin !== null);
-}

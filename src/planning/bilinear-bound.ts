@@ -16,12 +16,15 @@ export interface BilinearBound {
 
 /** Covers rounding in the decomposition and in the float32 products. */
 const margin = 1.001;
-/** The Jacobi sweeps cost d^3; wider weights use the trace as their only eigenvalue bound. */
-const widestDecomposed = 256;
+/**
+ * The Jacobi sweeps cost d^3 on the event loop: 14 ms at 64, 60 at 128, 630 at 256. Wider weights use the trace as their only
+ * eigenvalue bound, so their plans mostly run in the log domain.
+ */
+const widestDecomposed = 64;
 
 const bounds = new WeakMap<Matrix, BilinearBound>();
 
-/** The bound for a policy's weight [d,e]; decomposed at the first call (about 20 ms at d = 64) and kept with the weight. */
+/** The bound for a policy's weight [d,e]; decomposed at the first call, which warming up makes, and kept with the weight. */
 export function bilinearBound(weight: Matrix): BilinearBound {
   let bound = bounds.get(weight);
   if (bound === undefined) {

@@ -195,7 +195,6 @@ export type MessageInput<T> = T extends string | number | boolean | Uint8Array |
 
 export type TensorInput = MessageInput<TensorMessage>;
 export type CoordinateRequestInput = MessageInput<CoordinateRequestMessage>;
-export type CoordinateResponseInput = MessageInput<CoordinateResponseMessage>;
 
 type FieldTable<T> = { readonly [K in keyof Required<T>]: string };
 

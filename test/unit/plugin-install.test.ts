@@ -19,7 +19,7 @@ import { pipFailure } from '../../client/plugins/pip-failure.js';
 import { progressLines } from '../../client/plugins/progress-lines.js';
 import type { PythonCall, PythonEnd } from '../../client/plugins/python.js';
 import {
-  installedPlugins,
+  installedPlugin,
   type KnownPlugin,
   knownPlugins,
   type KnownPlugins,
@@ -87,9 +87,12 @@ describe('installing a plugin', () => {
     expect(readFileSync(libraryPath()).equals(library)).toBe(true);
     expect(readdirSync(directory)).toEqual(['cpu']);
     expect(readdirSync(dirname(libraryPath()))).toEqual(['xla_cpu_pjrt.so']);
-    expect(installedPlugins({ directory, host, known })).toEqual([
-      { name: 'cpu', version: '0.0.1', path: libraryPath() },
-    ]);
+    expect(installedPlugin('cpu', { directory, host, known })).toEqual({
+      name: 'cpu',
+      version: '0.0.1',
+      path: libraryPath(),
+    });
+    expect(installedPlugin('tpu', { directory, host, known })).toBeNull();
   });
 
   it('asks pip for the pinned wheel of the host, by hash and without dependencies', async () => {
@@ -125,7 +128,7 @@ describe('installing a plugin', () => {
     expect(await installPlugin('cpu', options(new FakePython()))).toMatchObject({ reused: false });
     expect(readFileSync(libraryPath()).equals(library)).toBe(true);
     truncateSync(libraryPath(), 5);
-    expect(installedPlugins({ directory, host, known })).toEqual([]);
+    expect(installedPlugin('cpu', { directory, host, known })).toBeNull();
     expect(await installPlugin('cpu', options(new FakePython()))).toMatchObject({ reused: false });
   });
 

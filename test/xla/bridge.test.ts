@@ -1,4 +1,4 @@
-/** The bridge on XLA's CPU plugin: compile, transfer, execute, read back, fail, free. */
+/** The bridge on XLA's CPU plugin: compile, transfer, execute, read back, fail, free. Past 400 lines because one client serves them all. */
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { systemClock } from '../../src/clock.js';
 import type { PjrtBuffer } from '../../src/pjrt/buffer.js';
