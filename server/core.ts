@@ -69,9 +69,6 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
       maxQueue: config.maxQueue,
       maxPaddingWaste: config.maxPaddingWaste,
     },
-    engineName: engine.name,
-    device: engine.device,
-    concurrency: engine.concurrency,
   });
   const solver = createSolverPool({ threads: config.solverThreads, clock });
   const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, engine });

@@ -91,6 +91,10 @@ export class FakePrograms implements ProgramSource {
     this.#options = options;
   }
 
+  get concurrency(): number {
+    return this.#options.concurrency ?? 1;
+  }
+
   /** Whether `ready` would give a program now; starts nothing. */
   isReady(spec: ProgramSpec, wanted: Bucket): boolean {
     return this.#find(spec, wanted) !== null;
@@ -147,6 +151,7 @@ export class FakePrograms implements ProgramSource {
   #program(spec: ProgramSpec, bucket: Bucket): LoadedProgram {
     const signature = programSignature(spec);
     return {
+      engine: 'onnx',
       spec,
       bucket,
       signature,
@@ -173,7 +178,14 @@ export class FakePrograms implements ProgramSource {
           this.#staged.shift()?.();
           const thrown = failure(index);
           if (thrown !== null) reject(thrown);
-          else resolve({ outputs: outputsOf(bucket, inputs), transferInMs: 0, executeMs, transferOutMs: 0 });
+          else
+            resolve({
+              outputs: outputsOf(bucket, inputs),
+              device: 'cpu',
+              transferInMs: 0,
+              executeMs,
+              transferOutMs: 0,
+            });
         });
       };
       if (this.executing < concurrency) start();

@@ -16,6 +16,8 @@ import { WaitingRoom } from './queue.js';
 
 /** Where programs come from. `key` is `specKey(spec)`. */
 export interface ProgramSource {
+  /** `Engine.concurrency` of what runs programs now. */
+  readonly concurrency: number;
   /** The program of exactly `wanted`, or a larger one that is ready; null where none is. */
   ready(spec: ProgramSpec, key: string, wanted: Bucket, parameters: Parameters): LoadedProgram | null;
   /** Resolves when `ready` would give one. */
@@ -35,11 +37,6 @@ export interface BatcherOptions {
     'stageDuration' | 'batchSize' | 'paddingRatio' | 'queueDepth' | 'shed' | 'batchDispatch'
   >;
   readonly limits: BatcherLimits;
-  /** As answers name them. */
-  readonly engineName: string;
-  readonly device: string;
-  /** `Engine.concurrency` */
-  readonly concurrency: number;
 }
 
 /** A batch that the engine has. */
@@ -123,14 +120,14 @@ export class Batcher implements JobRunner {
 
   /** Does what there is to do now and sets the timer for what comes next. Called after whatever may change the decision. */
   #pump(): void {
-    const { clock, concurrency, limits, metrics } = this.#options;
+    const { clock, store, limits, metrics } = this.#options;
     for (;;) {
       const nowMs = clock.nowMs();
       const runningUntilMs = this.#expireRunning(nowMs);
       const view: BatchingView<Ticket> = {
         waiting: this.#room,
         inFlight: this.#running.size,
-        concurrency,
+        concurrency: store.concurrency,
         draining: this.#draining,
       };
       const decision = decide(view, nowMs, limits);
@@ -288,9 +285,9 @@ export class Batcher implements JobRunner {
     run: RunResult,
     times: { readonly dispatchedMs: number; readonly sentMs: number; readonly answeredMs: number },
   ): void {
-    const { clock, engineName, device } = this.#options;
-    const { signature, bucket, fingerprint } = program;
-    const { transferInMs, executeMs, transferOutMs } = run;
+    const { clock } = this.#options;
+    const { signature, bucket, fingerprint, engine } = program;
+    const { transferInMs, executeMs, transferOutMs, device } = run;
     // What the run took beyond its own stages it spent staged behind another batch: that is waiting, too.
     const stagedMs = Math.max(times.answeredMs - times.sentMs - transferInMs - executeMs - transferOutMs, 0);
     for (const [slot, { party, job, index, enqueuedMs }] of members.entries()) {
@@ -306,7 +303,7 @@ export class Batcher implements JobRunner {
         };
         this.#observeStages(timings);
         const batchSize = members.length;
-        const result = { outputs, bucket, batchSize, engine: engineName, device, fingerprint, timings };
+        const result = { outputs, bucket, batchSize, engine, device, fingerprint, timings };
         if (party.complete(index, result)) this.#forget(party);
       } catch (thrown) {
         this.#fail(party, CoordinatorError.from(thrown));

@@ -10,9 +10,14 @@ export interface ProgramRequest {
   readonly parameters: Parameters;
 }
 
+/** As `execution.engine` says it. */
+export type EngineName = 'onnx' | 'xla';
+
 export interface RunResult {
   /** In the order of `signature.outputs`; owned by the caller. */
   readonly outputs: readonly TensorData[];
+  /** Where it ran, as the runtime names it. */
+  readonly device: string;
   readonly transferInMs: number;
   readonly executeMs: number;
   readonly transferOutMs: number;
@@ -20,6 +25,8 @@ export interface RunResult {
 
 /** A program that is compiled, loaded and ready to run. */
 export interface LoadedProgram {
+  /** The engine that runs it. */
+  readonly engine: EngineName;
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;
   readonly signature: Signature;
@@ -36,8 +43,7 @@ export interface LoadedProgram {
 }
 
 export interface Engine {
-  /** As `execution.engine` says it. */
-  readonly name: 'onnx' | 'xla';
+  readonly name: EngineName;
   /** As the runtime names it: `cpu`, `cuda:0`, `TPU v5 lite`. */
   readonly device: string;
   /** How many batches it can usefully have in flight; the batcher calls it idle below that. */

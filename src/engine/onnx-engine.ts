@@ -173,7 +173,13 @@ export class OnnxEngine implements Engine {
     const reply = await this.#ask((id) => ({ kind: 'run', id, program, inputs: whole }), transfer, allowanceMs);
     if (reply.kind !== 'ran') throw unexpected(reply);
     const { thereMs, backMs } = offset.split(sentMs, reply.receivedMs, reply.sentMs, clock.nowMs());
-    return { outputs: reply.outputs, transferInMs: thereMs, executeMs: reply.executeMs, transferOutMs: backMs };
+    return {
+      outputs: reply.outputs,
+      device: this.#device,
+      transferInMs: thereMs,
+      executeMs: reply.executeMs,
+      transferOutMs: backMs,
+    };
   }
 
   #ask(request: (id: number) => WorkerRequest, transfer: ArrayBuffer[], allowanceMs = 0): Promise<WorkerReply> {
@@ -300,6 +306,7 @@ export class OnnxEngine implements Engine {
 }
 
 class OnnxProgram implements LoadedProgram {
+  readonly engine = 'onnx';
   readonly id: number;
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;

@@ -73,6 +73,11 @@ export class ProgramStore {
     options.engine.onReset(() => this.#reset());
   }
 
+  /** As the engine says it. */
+  get concurrency(): number {
+    return this.#options.engine.concurrency;
+  }
+
   /** What the loaded programs keep, as the engine estimates it. */
   get residentBytes(): number {
     return this.#residentBytes;

@@ -1,8 +1,9 @@
 import type { Bucket, ProgramSpec, Signature, TensorData } from '../operators/signature.js';
-import type { LoadedProgram, RunResult } from './engine.js';
+import type { EngineName, LoadedProgram, RunResult } from './engine.js';
 
 /** A program as the store hands it out. It outlives its loaded program: `run` brings that back where it was evicted meanwhile. */
 export class StoredProgram implements LoadedProgram {
+  readonly engine: EngineName;
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;
   readonly signature: Signature;
@@ -15,6 +16,7 @@ export class StoredProgram implements LoadedProgram {
   readonly #onIdle: () => void;
 
   constructor(loaded: LoadedProgram, reload: () => Promise<StoredProgram>, onIdle: () => void) {
+    this.engine = loaded.engine;
     this.spec = loaded.spec;
     this.bucket = loaded.bucket;
     this.signature = loaded.signature;

@@ -23,8 +23,9 @@ import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
 import { runOnHostArrays } from '../pjrt/run.js';
 import type { Engine, LoadedProgram, ProgramRequest, RunResult } from './engine.js';
-import { LoweringThread } from './lowering-thread.js';
 import { longestRunMs } from './longest-run.js';
+import { XlaCompiler } from './xla-compiler.js';
+import { pjrtFailure } from './pjrt-failure.js';
 
 export interface XlaEngineOptions {
   /** Path of the plugin's shared library. */
@@ -48,7 +49,7 @@ export class XlaEngine implements Engine {
   readonly platformVersion: string;
   readonly #options: XlaEngineOptions;
   readonly #client: PjrtClient;
-  readonly #lowering = new LoweringThread();
+  readonly #compiler: XlaCompiler;
   readonly #programs = new Set<XlaProgram>();
   readonly #resetListeners: ((reason: string) => void)[] = [];
   /** Executions and compilations that the plugin has. */
@@ -59,6 +60,7 @@ export class XlaEngine implements Engine {
   private constructor(options: XlaEngineOptions, client: PjrtClient) {
     this.#options = options;
     this.#client = client;
+    this.#compiler = new XlaCompiler(client);
     this.device = client.devices[0]!.kind;
     this.platformVersion = client.platformVersion;
   }
@@ -69,7 +71,7 @@ export class XlaEngine implements Engine {
     try {
       return new XlaEngine(options, await PjrtClient.create(api));
     } catch (thrown) {
-      throw failureOf(thrown, 'ENGINE_FAILED');
+      throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
   }
 
@@ -78,16 +80,10 @@ export class XlaEngine implements Engine {
   }
 
   async load({ spec, bucket, parameters }: ProgramRequest): Promise<LoadedProgram> {
-    const text = await this.#lowering.lower(spec, bucket);
     if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
-    let executable: PjrtLoadedExecutable;
-    try {
-      executable = await this.#track(this.#client.compile(text));
-    } catch (thrown) {
-      throw failureOf(thrown, 'COMPILE_FAILED');
-    }
+    const { executable, key } = await this.#track(this.#compiler.compile(spec, bucket));
     const signature = programSignature(spec);
-    const digest = createHash('sha256').update(this.platformVersion).update(text);
+    const digest = createHash('sha256').update(key);
     const weights = signature.parameters.map(({ name, shape }) => {
       const values = parameters.get(name);
       if (values === undefined) throw new CoordinatorError('INTERNAL', `weights ${name} are missing`);
@@ -118,7 +114,7 @@ export class XlaEngine implements Engine {
   async close(): Promise<void> {
     const hung = this.#dead !== null;
     this.#dead ??= 'the engine is closed';
-    await this.#lowering.close();
+    await this.#compiler.close();
     if (hung) return;
     await Promise.allSettled([...this.#running]);
     for (const program of this.#programs) program.retire();
@@ -149,9 +145,9 @@ export class XlaEngine implements Engine {
     const given = inputs.map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     try {
       const run = await runOnHostArrays(this.#client, executable, [...given, ...weights], this.#options.clock);
-      return { ...run, outputs: run.outputs as readonly TensorData[] };
+      return { ...run, outputs: run.outputs as readonly TensorData[], device: this.device };
     } catch (thrown) {
-      throw failureOf(thrown, 'ENGINE_FAILED');
+      throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
   }
 
@@ -172,6 +168,7 @@ export class XlaEngine implements Engine {
 }
 
 class XlaProgram implements LoadedProgram {
+  readonly engine = 'xla';
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;
   readonly signature: Signature;
@@ -237,10 +234,4 @@ function executableBytes(executable: PjrtLoadedExecutable): number {
     if (thrown instanceof PjrtError) return assumedExecutableBytes;
     throw thrown;
   }
-}
-
-function failureOf(thrown: unknown, code: 'ENGINE_FAILED' | 'COMPILE_FAILED'): CoordinatorError {
-  if (thrown instanceof CoordinatorError) return thrown;
-  if (thrown instanceof PjrtError) return new CoordinatorError(code, thrown.message, { cause: thrown });
-  return CoordinatorError.from(thrown);
 }

@@ -105,9 +105,6 @@ class Simulation {
       clock: this.clock,
       metrics: createMetrics(new Registry()),
       limits,
-      engineName: 'onnx',
-      device: 'cpu',
-      concurrency,
     });
   }
 

@@ -27,9 +27,6 @@ function optionsOf(clock: VirtualClock, store: ProgramSource, limits: Partial<Ba
     clock,
     metrics: createMetrics(new Registry()),
     limits: { maxBatch: 32, maxQueueDelayMs: 2, maxQueue: 256, maxPaddingWaste: 0.4, ...limits },
-    engineName: 'onnx',
-    device: 'cpu',
-    concurrency: 1,
   };
 }
 
@@ -40,7 +37,6 @@ function setUp(limits: Partial<BatcherLimits> = {}, programs: Omit<FakeProgramsO
   const batcher = new Batcher({
     ...optionsOf(clock, store, limits),
     metrics,
-    concurrency: programs.concurrency ?? 1,
   });
   const call = (jobs: Job | readonly Job[], { deadlineMs = Infinity, priority = 'NORMAL' }: CallOptions = {}): Call => {
     const controller = new AbortController();
@@ -327,6 +323,7 @@ describe('programs that are not ready', () => {
     const fake = new FakePrograms({ clock });
     const only = { batch: 4, agents: 16, tasks: 16 };
     const store: ProgramSource = {
+      concurrency: 1,
       ready: (spec, key, wanted) => (wanted.agents <= 16 ? fake.ready(spec, key, only) : null),
       prepare: () => new Promise(() => undefined),
     };

@@ -34,9 +34,10 @@ class ScriptedEngine implements Engine {
 
   #program(request: ProgramRequest): LoadedProgram {
     const { spec, bucket } = request;
-    const result: RunResult = { outputs: [], transferInMs: 0, executeMs: 0, transferOutMs: 0 };
+    const result: RunResult = { outputs: [], device: 'cpu', transferInMs: 0, executeMs: 0, transferOutMs: 0 };
     let runs = 0;
     return {
+      engine: 'onnx',
       spec,
       bucket,
       signature: programSignature(spec),
