@@ -23,7 +23,7 @@ export async function openEngine({ config, clock, metrics, log }: CoreContext): 
     process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
     const { XlaEngine } = await import('../src/engine/xla-engine.js');
     const engine = await XlaEngine.open({
-      pluginPath: pluginPathFor(config),
+      plugin: pluginPathFor(config),
       clock,
       metrics,
       hangTimeoutMs,

@@ -16,7 +16,7 @@ import {
   type TensorData,
 } from '../operators/signature.js';
 import type { PjrtBuffer } from '../pjrt/buffer.js';
-import { PjrtError } from '../pjrt/call.js';
+import { PjrtError, type PjrtApi } from '../pjrt/call.js';
 import { PjrtClient } from '../pjrt/client.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
@@ -28,8 +28,8 @@ import { XlaCompiler } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
 
 export interface XlaEngineOptions {
-  /** Path of the plugin's shared library. */
-  readonly pluginPath: string;
+  /** Path of the plugin's shared library, or what was loaded from one already. */
+  readonly plugin: string | PjrtApi;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'engineRestart'>;
   /** An execution that takes longer, and longer than its program may, declares the device dead. Default 30 000. */
@@ -67,7 +67,7 @@ export class XlaEngine implements Engine {
 
   /** Loads the plugin (on this thread, some 50 ms) and opens its devices. PLUGIN_INCOMPATIBLE, or ENGINE_FAILED where it has no device for us. */
   static async open(options: XlaEngineOptions): Promise<XlaEngine> {
-    const api = loadPlugin(options.pluginPath);
+    const api = typeof options.plugin === 'string' ? loadPlugin(options.plugin) : options.plugin;
     try {
       return new XlaEngine(options, await PjrtClient.create(api));
     } catch (thrown) {

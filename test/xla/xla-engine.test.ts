@@ -23,7 +23,7 @@ const spec: ProgramSpec = {
 };
 
 function open(clock: Clock = systemClock): Promise<XlaEngine> {
-  return XlaEngine.open({ pluginPath: inject('cpuPlugin'), clock, metrics: createMetrics(new Registry()) });
+  return XlaEngine.open({ plugin: inject('cpuPlugin'), clock, metrics: createMetrics(new Registry()) });
 }
 
 const normal = seededNormal(20);
@@ -93,7 +93,7 @@ describe('the XLA engine', () => {
 
   it('refuses a library that is no plugin, by name', async () => {
     const options = {
-      pluginPath: '/nonexistent/plugin.so',
+      plugin: '/nonexistent/plugin.so',
       clock: systemClock,
       metrics: createMetrics(new Registry()),
     };
