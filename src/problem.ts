@@ -9,6 +9,8 @@ export interface Matrix {
   readonly rows: number;
   readonly columns: number;
   readonly data: Float32Array;
+  /** Sum of squares of each row, where checking the request has computed them. */
+  readonly rowSquares?: Float64Array;
 }
 
 export type Operator = 'PROJECTION' | 'ASSIGNMENT' | 'CONSENSUS';

@@ -5,6 +5,7 @@
  * their norm or a few directions, and only the others are looked at further.
  */
 import type { Matrix } from '../problem.js';
+import { rowSquares } from '../row-squares.js';
 
 export interface BilinearBound {
   /**
@@ -41,13 +42,13 @@ function createBound(weight: Matrix): BilinearBound {
   return {
     largestImageNorm(states, active, enough) {
       const { rows, columns, data } = states;
+      const squares = states.rowSquares ?? rowSquares(states);
       const enoughSquared = (enough / margin) ** 2;
       let largest = 0;
       for (let i = 0; i < rows; i++) {
         if (active[i] !== 1) continue;
         const start = i * columns;
-        let rest = 0;
-        for (let c = 0; c < columns; c++) rest += data[start + c]! * data[start + c]!;
+        let rest = squares[i]!;
         let known = 0;
         let square = rest * values[0]!;
         for (let k = 0; k * columns < directions.length && square > enoughSquared; k++) {

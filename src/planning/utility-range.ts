@@ -6,6 +6,7 @@
 import type { AssignmentProblem, Matrix, Problem } from '../problem.js';
 import { slackOf } from './marginals.js';
 import { forbiddenUtility } from '../operators/signature.js';
+import { rowSquares } from '../row-squares.js';
 import { bilinearBound } from './bilinear-bound.js';
 
 /** Kernel entries stay above e^-40 and scalings below e^40: every product is a normal float32 (e^87). */
@@ -84,13 +85,8 @@ function widen(range: Range, values: Float32Array): void {
 }
 
 function largestRowNorm(matrix: Matrix, active: Uint8Array): number {
-  const { rows, columns, data } = matrix;
+  const squares = matrix.rowSquares ?? rowSquares(matrix);
   let largest = 0;
-  for (let i = 0; i < rows; i++) {
-    if (active[i] !== 1) continue;
-    let sum = 0;
-    for (let at = i * columns, end = at + columns; at < end; at++) sum += data[at]! * data[at]!;
-    if (sum > largest) largest = sum;
-  }
+  for (let i = 0; i < squares.length; i++) if (active[i] === 1 && squares[i]! > largest) largest = squares[i]!;
   return Math.sqrt(largest);
 }

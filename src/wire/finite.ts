@@ -1,13 +1,23 @@
 /** Which numbers of a request may be what: rejected agents, forbidden pairs, and everything else finite. */
 import { CoordinatorError } from '../errors.js';
 import type { Matrix } from '../problem.js';
+import { rowSquares } from '../row-squares.js';
 
 /** Beyond this, states are taken for broken sensors: squares and sums of them would leave float32's range. */
 export const largestMagnitude = 1e15;
 
+/** A row whose squares add up to no more holds nothing that is broken; above it, the row is looked at number by number. */
+const harmlessSquare = largestMagnitude ** 2;
+
+/** The matrix with its `rowSquares`. */
+export function measured(matrix: Matrix): Matrix {
+  return { ...matrix, rowSquares: rowSquares(matrix) };
+}
+
 /** Whether row `row` holds NaN, an infinity or a magnitude above `largestMagnitude`. */
 export function isRowBroken(matrix: Matrix, row: number): boolean {
-  const { data, columns } = matrix;
+  const { data, columns, rowSquares: squares } = matrix;
+  if (squares !== undefined && squares[row]! <= harmlessSquare) return false;
   const end = (row + 1) * columns;
   for (let i = row * columns; i < end; i++) {
     // Written so that NaN fails it.
@@ -21,7 +31,9 @@ export function isRowBroken(matrix: Matrix, row: number): boolean {
  * their rows may hold anything, and where they do not hold numbers the answer is a copy with zeros there.
  */
 export function checkTaskStates(field: string, tasks: Matrix, taskActive: Uint8Array): Matrix {
+  const checked = measured(tasks);
   const { data, columns } = tasks;
+  if (checked.rowSquares?.every((square) => square <= harmlessSquare) === true) return checked;
   let copy: Float32Array | null = null;
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
@@ -37,7 +49,7 @@ export function checkTaskStates(field: string, tasks: Matrix, taskActive: Uint8A
     copy ??= data.slice();
     copy[i] = 0;
   }
-  return copy === null ? tasks : { ...tasks, data: copy };
+  return copy === null ? checked : measured({ ...tasks, data: copy });
 }
 
 /**

@@ -13,7 +13,7 @@ import type {
 import { checkAnswerSize } from './answer-size.js';
 import { decodeAssignmentOptions, largestIterationCount } from './assignment-options.js';
 import { amounts, countUpTo, enumSet, enumValue, identifiers, indices, positiveNumber, shortText } from './fields.js';
-import { checkPairUtilities, checkTaskStates, isRowBroken } from './finite.js';
+import { checkPairUtilities, checkTaskStates, isRowBroken, measured } from './finite.js';
 import type {
   ConsensusOptionsMessage,
   CoordinateRequestMessage,
@@ -128,9 +128,13 @@ function decodeTensors(message: CoordinateRequestMessage, limits: RequestLimits)
   }
   const freeAgents: Dimension = { name: 'N', max: limits.maxAgents };
   const freeTasks: Dimension = { name: 'M', max: limits.maxTasks };
-  const agents = matrix('agents', message.agents, freeAgents, width('d'));
+  const states = (field: string, tensor: TensorMessage | null, rows: Dimension, columns: Dimension): Matrix | null => {
+    const found = matrix(field, tensor, rows, columns);
+    return found === null ? null : measured(found);
+  };
+  const agents = states('agents', message.agents, freeAgents, width('d'));
   const utility = matrix('utility', message.utility, agents?.rows ?? freeAgents, freeTasks);
-  const responses = matrix('responses', message.responses, agents?.rows ?? utility?.rows ?? freeAgents, width('r'));
+  const responses = states('responses', message.responses, agents?.rows ?? utility?.rows ?? freeAgents, width('r'));
   const tasks = matrix('tasks', message.tasks, freeTasks, width('e'));
   const agentCount = agents?.rows ?? utility?.rows ?? responses?.rows;
   if (agentCount === undefined) {

@@ -37,7 +37,11 @@ describe('defaults', () => {
       consensus: { sigma: null, start: 'MEDOID', iterations: 10, groups: null },
     });
     expect(problem.policy.name).toBe('distance');
-    expect(problem.agents).toEqual({ rows: 3, columns: 3, data: Float32Array.from({ length: 9 }, (_, i) => i / 8) });
+    expect(problem.agents).toMatchObject({
+      rows: 3,
+      columns: 3,
+      data: Float32Array.from({ length: 9 }, (_, i) => i / 8),
+    });
     expect(problem.responses).toBe(problem.agents);
     expect(Array.from(problem.agentActive)).toEqual([1, 1, 1]);
     expect(Array.from(problem.taskActive)).toEqual([1, 1]);
