@@ -13,6 +13,9 @@ export interface ProgramRequest {
 /** As `execution.engine` says it. */
 export type EngineName = 'onnx' | 'xla';
 
+/** How an engine came to lose its programs: its process or thread died, gave no answer, or its device went away. */
+export type LossReason = 'crash' | 'hang' | 'device_lost';
+
 export interface RunResult {
   /** In the order of `signature.outputs`; owned by the caller. */
   readonly outputs: readonly TensorData[];
@@ -48,11 +51,15 @@ export interface Engine {
   readonly device: string;
   /** How many batches it can usefully have in flight; the batcher calls it idle below that. */
   readonly concurrency: number;
+  /** Why it will never run anything again (a hung or lost device, closed); null while it does or recovers by itself. */
+  readonly lost: string | null;
+  /** Resolves once it takes work again after a reset. Absent where an engine that lost its programs is `lost` for good. */
+  whenReady?(): Promise<void>;
   /** Compiles and loads. COMPILE_FAILED where the program is refused, ENGINE_FAILED where the engine died meanwhile. */
   load(request: ProgramRequest): Promise<LoadedProgram>;
   /** Frees what `load` gave. Later runs of it reject. */
   unload(program: LoadedProgram): void;
-  /** Calls back whenever the engine lost all loaded programs (crash, restart). */
-  onReset(listener: (reason: string) => void): void;
+  /** Calls back whenever the engine lost all loaded programs, before what ran is rejected. `lost` is set by then. */
+  onReset(listener: (reason: LossReason) => void): void;
   close(): Promise<void>;
 }

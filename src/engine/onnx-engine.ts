@@ -18,7 +18,7 @@ import {
 } from '../operators/signature.js';
 import { workerUrl } from '../worker-url.js';
 import { ClockOffset } from './clock-offset.js';
-import type { Engine, LoadedProgram, ProgramRequest, RunResult } from './engine.js';
+import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import { longestRunMs } from './longest-run.js';
 import {
   controlSlot,
@@ -51,8 +51,6 @@ const hangGraceMs = 20;
 /** How long closing waits for the worker to end what it does. */
 const closeTimeoutMs = 5_000;
 
-type LossReason = 'crash' | 'hang';
-
 interface Pending {
   readonly settle: (reply: WorkerReply) => void;
   readonly reject: (error: CoordinatorError) => void;
@@ -74,7 +72,7 @@ export class OnnxEngine implements Engine {
   readonly #options: OnnxEngineOptions;
   readonly #hangTimeoutMs: number;
   readonly #pending = new Map<number, Pending>();
-  readonly #resetListeners: ((reason: string) => void)[] = [];
+  readonly #resetListeners: ((reason: LossReason) => void)[] = [];
   /** Null between the end of one worker and the start of the next, and once closed. */
   #current: Incarnation | null = null;
   #ready: Deferred = deferred();
@@ -100,12 +98,17 @@ export class OnnxEngine implements Engine {
     return this.#device;
   }
 
+  /** A worker that is lost is replaced. */
+  get lost(): string | null {
+    return this.#closed ? 'the engine is closed' : null;
+  }
+
   /** Resolves once the present worker, or the one that is to replace it, takes work. Rejects with ENGINE_FAILED where that one does not start. */
   whenReady(): Promise<void> {
     return this.#ready.promise;
   }
 
-  onReset(listener: (reason: string) => void): void {
+  onReset(listener: (reason: LossReason) => void): void {
     this.#resetListeners.push(listener);
   }
 
@@ -294,8 +297,8 @@ export class OnnxEngine implements Engine {
       this.#cancelRestart = null;
       this.#start();
     });
-    this.#rejectPending(error);
     for (const listener of this.#resetListeners) listener(reason);
+    this.#rejectPending(error);
   }
 
   #rejectPending(error: CoordinatorError): void {

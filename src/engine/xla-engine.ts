@@ -22,7 +22,7 @@ import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
 import { runOnHostArrays } from '../pjrt/run.js';
-import type { Engine, LoadedProgram, ProgramRequest, RunResult } from './engine.js';
+import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import { longestRunMs } from './longest-run.js';
 import { XlaCompiler } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
@@ -51,7 +51,7 @@ export class XlaEngine implements Engine {
   readonly #client: PjrtClient;
   readonly #compiler: XlaCompiler;
   readonly #programs = new Set<XlaProgram>();
-  readonly #resetListeners: ((reason: string) => void)[] = [];
+  readonly #resetListeners: ((reason: LossReason) => void)[] = [];
   /** Executions and compilations that the plugin has. */
   readonly #running = new Set<Promise<unknown>>();
   /** Why nothing runs any more; null while all is well. */
@@ -75,7 +75,11 @@ export class XlaEngine implements Engine {
     }
   }
 
-  onReset(listener: (reason: string) => void): void {
+  get lost(): string | null {
+    return this.#dead;
+  }
+
+  onReset(listener: (reason: LossReason) => void): void {
     this.#resetListeners.push(listener);
   }
 
@@ -156,7 +160,7 @@ export class XlaEngine implements Engine {
     this.#dead = reason;
     this.#options.metrics.engineRestart.inc({ engine: this.name, reason: 'hang' });
     this.#options.log?.('the XLA device is declared dead', { reason });
-    for (const listener of this.#resetListeners) listener(reason);
+    for (const listener of this.#resetListeners) listener('hang');
   }
 
   #track<T>(work: Promise<T>): Promise<T> {

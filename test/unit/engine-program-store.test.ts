@@ -2,7 +2,7 @@ import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../src/clock.js';
 import { CoordinatorError } from '../../src/errors.js';
-import type { Engine, LoadedProgram, ProgramRequest, RunResult } from '../../src/engine/engine.js';
+import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from '../../src/engine/engine.js';
 import { ProgramStore } from '../../src/engine/program-store.js';
 import { createMetrics } from '../../src/metrics.js';
 import { bucketName, programSignature, specKey, type Bucket, type ProgramSpec } from '../../src/operators/signature.js';
@@ -12,6 +12,7 @@ class ScriptedEngine implements Engine {
   readonly name = 'onnx';
   readonly device = 'cpu';
   readonly concurrency = 1;
+  readonly lost = null;
   /** Loads that were asked for, in order, and settle by `finish` or `fail`. */
   readonly loads: {
     readonly name: string;
@@ -23,7 +24,7 @@ class ScriptedEngine implements Engine {
   readonly firstRuns: string[] = [];
   /** Runs after the first one of each program. */
   readonly runs: { readonly name: string; readonly finish: () => void }[] = [];
-  readonly #listeners: ((reason: string) => void)[] = [];
+  readonly #listeners: ((reason: LossReason) => void)[] = [];
 
   load(request: ProgramRequest): Promise<LoadedProgram> {
     return new Promise((resolve, fail) => {
@@ -56,7 +57,7 @@ class ScriptedEngine implements Engine {
     this.unloaded.push(bucketName(program.bucket));
   }
 
-  onReset(listener: (reason: string) => void): void {
+  onReset(listener: (reason: LossReason) => void): void {
     this.#listeners.push(listener);
   }
 
