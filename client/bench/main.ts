@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineTime } from './engine-time.js';
+import { benchPlugin } from './engines.js';
 import { eventLoop } from './event-loop.js';
 import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
@@ -31,6 +32,8 @@ Measures this service on this machine, ratios side by side in one run; about thr
   --only NAMES     comma list of ${[...sections.keys()].join(', ')} (default all)
   --rounds COUNT   repeats of what is compared, medians are shown (default 3)
   --seconds COUNT  length of one measurement under load (default 2)
+  --pjrt-plugin PATH
+                   the PJRT plugin to measure (TC_PJRT_PLUGIN; default: the installed one for the CPU)
   --built-in       the built-in load generator even where ghz is installed
   --json           results as JSON on standard output instead of tables
   --write FILE     also write them as a Markdown page
@@ -44,6 +47,7 @@ interface Options {
   readonly rounds: number;
   readonly seconds: number;
   readonly builtIn: boolean;
+  readonly pluginPath: string | null;
   readonly json: boolean;
   readonly write: string | undefined;
   readonly help: boolean;
@@ -57,6 +61,7 @@ function readArguments(argv: readonly string[]): Options {
         only: { type: 'string', default: [...sections.keys()].join(',') },
         rounds: { type: 'string', default: '3' },
         seconds: { type: 'string', default: '2' },
+        'pjrt-plugin': { type: 'string', default: process.env['TC_PJRT_PLUGIN'] ?? '' },
         'built-in': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         write: { type: 'string' },
@@ -74,6 +79,7 @@ function readArguments(argv: readonly string[]): Options {
     rounds: wholeNumber('--rounds', values.rounds, 1, 100),
     seconds: wholeNumber('--seconds', values.seconds, 1, 60),
     builtIn: values['built-in'],
+    pluginPath: benchPlugin(values['pjrt-plugin'], process.env),
     json: values.json,
     write: values.write,
     help: values.help,
@@ -92,6 +98,8 @@ export async function runBench(argv: readonly string[]): Promise<number> {
     endChildrenOnSignals();
     // Programs run in this process, too: ONNX Runtime is not to send usage data from here.
     process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
+    // XLA writes to stderr when it is loaded; warnings and worse are enough.
+    process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
     folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-bench-'));
     await measure(options, folder, `npm run bench -- ${argv.join(' ')}`.trim());
     return 0;
@@ -117,6 +125,7 @@ async function measure(options: Options, folder: string, command: string): Promi
       seconds: options.seconds,
       folder,
       generator,
+      pluginPath: options.pluginPath,
       progress: (line) => void process.stderr.write(`  ${name}: ${line}\n`),
     };
     const result = await sections.get(name)!(context);

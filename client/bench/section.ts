@@ -10,6 +10,8 @@ export interface BenchContext {
   /** For request and answer files; removed when the benchmark ends. */
   readonly folder: string;
   readonly generator: LoadGenerator;
+  /** Of the PJRT plugin to measure; null where there is none, and what needs it is left out in words. */
+  readonly pluginPath: string | null;
   /** Progress, for people. */
   progress(line: string): void;
 }
