@@ -4,6 +4,7 @@ import { ConfigError, type Config } from '../src/config.js';
 import type { Engine } from '../src/engine/engine.js';
 import { OnnxEngine } from '../src/engine/onnx-engine.js';
 import { installedPlugin, pluginDirectory, type PluginName } from '../src/pjrt/plugins.js';
+import { hostIdentity, openExecutableCache } from './executable-folder.js';
 import type { CoreContext } from './start.js';
 
 /** The fastest hardware first. */
@@ -27,6 +28,8 @@ export async function openEngine({ config, clock, metrics, log }: CoreContext): 
       clock,
       metrics,
       hangTimeoutMs,
+      cache: openExecutableCache(config, metrics, log),
+      host: hostIdentity(),
       log: report,
     });
     active(engine, 1);

@@ -129,6 +129,18 @@ const settings = {
     'Folder of the PJRT plugins that `plugin install` keeps and the XLA engine loads from.',
     '~/.cache/tensor-consensus/plugins',
   ),
+  executableCacheDir: setting(
+    folder,
+    '',
+    'Folder in which compiled XLA programs are kept, so that the next start compiles nothing.',
+    '~/.cache/tensor-consensus/executables',
+  ),
+  executableCacheMb: setting(
+    whole(0, 1_048_576, 'MiB'),
+    '512',
+    'Size of that folder, above which the least recently used programs are deleted; 0 = keep and look for none.',
+    'thousands of programs',
+  ),
   onnxProviders: setting(
     listOf('cuda', 'cpu'),
     'cpu',

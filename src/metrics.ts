@@ -91,7 +91,7 @@ export function createMetrics(registry: Registry): Metrics {
     }),
     executableCache: new Counter({
       name: 'coordinate_executable_cache_total',
-      help: 'Look-ups of loaded programs: hit, larger (a larger ready bucket served), miss, evicted.',
+      help: 'Look-ups of loaded programs: hit, larger (a larger ready bucket served), miss, evicted; and of the executables on disk: disk_hit, disk_miss, disk_refused.',
       labelNames: ['result'],
       registers,
     }),

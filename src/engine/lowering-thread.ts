@@ -10,46 +10,55 @@ export interface LoweringRequest {
   readonly bucket: Bucket;
 }
 
+/** StableHLO text, and the `loweringDigest` of the code that wrote it. */
+export interface LoweredProgram {
+  readonly text: string;
+  readonly lowering: string;
+}
+
 export type LoweringReply =
-  { readonly id: number; readonly text: string } | { readonly id: number; readonly failure: string };
+  ({ readonly id: number } & LoweredProgram) | { readonly id: number; readonly failure: string };
 
 interface Pending {
-  readonly resolve: (text: string) => void;
+  readonly resolve: (program: LoweredProgram) => void;
   readonly reject: (error: CoordinatorError) => void;
 }
 
 export class LoweringThread {
-  readonly #worker: Worker;
+  /** Started by the first program. */
+  #worker: Worker | null = null;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #ended: string | null = null;
 
-  constructor() {
-    this.#worker = new Worker(workerUrl(import.meta.url, 'lowering-worker.js'), { name: 'lowering' });
-    this.#worker.on('message', (reply: LoweringReply) => this.#settle(reply));
-    this.#worker.on('error', (error) => this.#end(error instanceof Error ? error.message : String(error)));
-    this.#worker.on('exit', () => this.#end('the lowering thread ended'));
-  }
-
-  /** StableHLO text of the program in this bucket. Rejects with COMPILE_FAILED where it cannot be lowered. */
-  lower(spec: ProgramSpec, bucket: Bucket): Promise<string> {
+  /** Rejects with COMPILE_FAILED where the program cannot be lowered. */
+  lower(spec: ProgramSpec, bucket: Bucket): Promise<LoweredProgram> {
     if (this.#ended !== null) return Promise.reject(new CoordinatorError('ENGINE_FAILED', this.#ended));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#pending.set(id, { resolve, reject });
+      this.#worker ??= this.#start();
       this.#worker.postMessage({ id, spec, bucket } satisfies LoweringRequest);
     });
   }
 
   async close(): Promise<void> {
     this.#end('the engine is closed');
-    await this.#worker.terminate();
+    await this.#worker?.terminate();
+  }
+
+  #start(): Worker {
+    const worker = new Worker(workerUrl(import.meta.url, 'lowering-worker.js'), { name: 'lowering' });
+    worker.on('message', (reply: LoweringReply) => this.#settle(reply));
+    worker.on('error', (error) => this.#end(error instanceof Error ? error.message : String(error)));
+    worker.on('exit', () => this.#end('the lowering thread ended'));
+    return worker;
   }
 
   #settle(reply: LoweringReply): void {
     const pending = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
-    if ('text' in reply) pending?.resolve(reply.text);
+    if ('text' in reply) pending?.resolve({ text: reply.text, lowering: reply.lowering });
     else pending?.reject(new CoordinatorError('COMPILE_FAILED', reply.failure));
   }
 

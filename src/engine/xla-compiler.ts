@@ -1,10 +1,21 @@
-/** From a program's spec to an executable on the client's devices: lowered on a thread of its own, compiled on libuv's pool. */
+/**
+ * From a program's spec to an executable on the client's devices: out of the cache on disk, else lowered on a thread of its own and compiled on
+ * libuv's pool.
+ *
+ * An entry is found by what decides it and is known without lowering: spec, bucket, compile options, the code that lowers, the
+ * build of the plugin, its devices and the host. So a start whose programs are all in the cache does not even load the tracer.
+ */
 import { createHash } from 'node:crypto';
-import type { Bucket, ProgramSpec } from '../operators/signature.js';
+import { bucketName, specKey, type Bucket, type ProgramSpec } from '../operators/signature.js';
+import { PjrtError } from '../pjrt/call.js';
 import type { PjrtClient } from '../pjrt/client.js';
+import { encodeCompileOptions, type CompileOptions } from '../pjrt/compile-options.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
+import type { ExecutableCache } from './executable-cache.js';
+import { loweringDigest } from './lowering-digest.js';
 import { LoweringThread } from './lowering-thread.js';
 import { pjrtFailure } from './pjrt-failure.js';
+import { pluginDigest } from './plugin-digest.js';
 
 export interface CompiledProgram {
   /** The caller's to dispose. */
@@ -13,26 +24,119 @@ export interface CompiledProgram {
   readonly key: string;
 }
 
+export interface XlaCompilerOptions {
+  /** Null: every program is compiled. */
+  readonly cache: ExecutableCache | null;
+  /** What compiled code depends on beside plugin and devices: the CPU's instructions, the compiler's flags. */
+  readonly host: string;
+  readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** What a cached executable must have been made with. */
+interface Identity {
+  readonly lowering: string;
+  readonly digest: string;
+}
+
+/** An entry's payload: the digest that becomes `CompiledProgram.key`, then what the plugin serialized. */
+const keyBytes = 32;
+
 export class XlaCompiler {
   readonly #client: PjrtClient;
+  readonly #options: XlaCompilerOptions;
   readonly #lowering = new LoweringThread();
+  /** Null where nothing can be cached. */
+  #identity: Promise<Identity | null>;
+  readonly #writing = new Set<Promise<void>>();
 
-  constructor(client: PjrtClient) {
+  constructor(client: PjrtClient, options: XlaCompilerOptions = { cache: null, host: '' }) {
     this.#client = client;
+    this.#options = options;
+    this.#identity = this.#identify();
   }
 
   /** COMPILE_FAILED, with the compiler's words, where the program cannot be lowered or is refused. */
-  async compile(spec: ProgramSpec, bucket: Bucket): Promise<CompiledProgram> {
-    const text = await this.#lowering.lower(spec, bucket);
-    const key = createHash('sha256').update(this.#client.platformVersion).update(text).digest('hex');
+  async compile(spec: ProgramSpec, bucket: Bucket, options: CompileOptions = {}): Promise<CompiledProgram> {
+    // Weights are arguments: policies of one shape share their executables.
+    const program: ProgramSpec = { ...spec, parameters: '' };
+    const identity = await this.#identity;
+    const encoded = encodeCompileOptions(options);
+    const entry =
+      identity === null ? '' : sha256([identity.digest, specKey(program), bucketName(bucket), ...encoded].join('\n'));
+    if (identity !== null) {
+      const cached = await this.#load(entry);
+      if (cached !== null) return cached;
+    }
+    const { text, lowering } = await this.#lowering.lower(program, bucket);
+    const key = sha256(this.#client.platformVersion + text);
+    let executable: PjrtLoadedExecutable;
     try {
-      return { executable: await this.#client.compile(text), key };
+      executable = await this.#client.compile(text, options);
     } catch (thrown) {
       throw pjrtFailure(thrown, 'COMPILE_FAILED');
     }
+    // Another build may have come into the folder between the start of this process and that of the thread.
+    if (identity?.lowering === lowering) this.#save(entry, key, executable);
+    return { executable, key };
   }
 
+  /** Waits for what is being written. */
   async close(): Promise<void> {
-    await this.#lowering.close();
+    await Promise.all([this.#lowering.close(), ...this.#writing]);
   }
+
+  async #load(entry: string): Promise<CompiledProgram | null> {
+    const { cache } = this.#options;
+    const payload = await cache!.read(entry);
+    if (payload === null) return null;
+    try {
+      const executable = await this.#client.deserialize(payload.subarray(keyBytes));
+      return { executable, key: Buffer.from(payload.subarray(0, keyBytes)).toString('hex') };
+    } catch (thrown) {
+      if (!(thrown instanceof PjrtError)) throw thrown;
+      await cache!.refuse(entry, thrown.message);
+      return null;
+    }
+  }
+
+  /** In the background: whoever waits for the program need not wait for this. */
+  #save(entry: string, key: string, executable: PjrtLoadedExecutable): void {
+    const write = async (): Promise<void> => {
+      try {
+        const serialized = await executable.executable.serialize();
+        await this.#options.cache!.write(entry, Buffer.concat([Buffer.from(key, 'hex'), serialized]));
+      } catch (thrown) {
+        if (!(thrown instanceof PjrtError)) throw thrown;
+        this.#giveUp(thrown.message);
+      }
+    };
+    const writing = write().finally(() => this.#writing.delete(writing));
+    this.#writing.add(writing);
+  }
+
+  async #identify(): Promise<Identity | null> {
+    const { cache, host } = this.#options;
+    if (cache === null) return null;
+    const { api, platformName, platformVersion, devices } = this.#client;
+    try {
+      const plugin = await pluginDigest(api.path, cache);
+      const lowering = loweringDigest();
+      const { major, minor } = api.version;
+      const kinds = devices.map(({ kind }) => kind);
+      const parts = [lowering, plugin, major, minor, platformName, platformVersion, kinds, host];
+      return { lowering, digest: sha256(JSON.stringify(parts)) };
+    } catch (thrown) {
+      this.#giveUp(thrown instanceof Error ? thrown.message : String(thrown));
+      return null;
+    }
+  }
+
+  #giveUp(reason: string): void {
+    this.#identity = Promise.resolve(null);
+    this.#options.log?.('executables are not cached: every start compiles them', { reason });
+  }
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

@@ -23,6 +23,7 @@ import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
 import { runOnHostArrays } from '../pjrt/run.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
+import type { ExecutableCache } from './executable-cache.js';
 import { longestRunMs } from './longest-run.js';
 import { XlaCompiler } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
@@ -34,6 +35,10 @@ export interface XlaEngineOptions {
   readonly metrics: Pick<Metrics, 'engineRestart'>;
   /** An execution that takes longer, and longer than its program may, declares the device dead. Default 30 000. */
   readonly hangTimeoutMs?: number;
+  /** Where executables are kept; none unless set. */
+  readonly cache?: ExecutableCache | null;
+  /** See `XlaCompilerOptions`. Needed beside `cache`. */
+  readonly host?: string;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -60,7 +65,11 @@ export class XlaEngine implements Engine {
   private constructor(options: XlaEngineOptions, client: PjrtClient) {
     this.#options = options;
     this.#client = client;
-    this.#compiler = new XlaCompiler(client);
+    this.#compiler = new XlaCompiler(client, {
+      cache: options.cache ?? null,
+      host: options.host ?? '',
+      ...(options.log === undefined ? {} : { log: options.log }),
+    });
     this.device = client.devices[0]!.kind;
     this.platformVersion = client.platformVersion;
   }
