@@ -97,13 +97,21 @@ export class XlaEngine implements Engine {
     const { executable, key } = await this.#track(this.#compiler.compile(spec, bucket));
     const signature = programSignature(spec);
     const digest = createHash('sha256').update(key);
-    const weights = signature.parameters.map(({ name, shape }) => {
-      const values = parameters.get(name);
-      if (values === undefined) throw new CoordinatorError('INTERNAL', `weights ${name} are missing`);
-      const copy = Float32Array.from(values);
-      digest.update(copy);
-      return this.#client.bufferFromHost(copy, shape);
-    });
+    const weights: PjrtBuffer[] = [];
+    try {
+      if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
+      for (const { name, shape } of signature.parameters) {
+        const values = parameters.get(name);
+        if (values === undefined) throw new CoordinatorError('INTERNAL', `weights ${name} are missing`);
+        const copy = Float32Array.from(values);
+        digest.update(copy);
+        weights.push(this.#client.bufferFromHost(copy, shape));
+      }
+    } catch (thrown) {
+      for (const weight of weights) weight.dispose();
+      executable.dispose();
+      throw pjrtFailure(thrown, 'ENGINE_FAILED');
+    }
     const program = new XlaProgram(
       spec,
       bucket,
@@ -123,16 +131,17 @@ export class XlaEngine implements Engine {
     program.retire();
   }
 
-  /** Waits for what runs, then frees everything. A device that hangs is left behind with what it holds. */
+  /** Waits for what runs, then frees everything. What hangs is not waited for: it is freed if it ever ends. */
   async close(): Promise<void> {
     const hung = this.#dead !== null;
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
-    if (hung) return;
-    await Promise.allSettled([...this.#running]);
-    for (const program of this.#programs) program.retire();
-    this.#programs.clear();
-    this.#client.dispose();
+    const freed = Promise.allSettled([...this.#running]).then(() => {
+      for (const program of this.#programs) program.retire();
+      this.#programs.clear();
+      this.#client.dispose();
+    });
+    if (!hung) await freed;
   }
 
   async #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
