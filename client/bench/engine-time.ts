@@ -62,7 +62,7 @@ export const engineTime: Section = async (context) => {
         for (let round = 0; round < rounds; round++) {
           turns.onnx.push(await timeTurn(onOnnx.program, workload));
           if (onXla !== null) turns.xla.push(await timeTurn(onXla.program, workload));
-          if (own !== null) turns.own.push(await ownTurn(own));
+          if (own !== null) turns.own.push(ownTurn(own));
         }
         onnx.unload(onOnnx.program);
         own?.[Symbol.dispose]();
@@ -188,10 +188,10 @@ async function timeTurn(program: LoadedProgram, workload: Workload): Promise<Tim
   };
 }
 
-async function ownTurn(program: ResidentProgram): Promise<number> {
+function ownTurn(program: ResidentProgram): number {
   const samples: number[] = [];
   const endMs = performance.now() + turnMs;
-  while (samples.length < leastRuns || performance.now() < endMs) samples.push(await program.execute());
+  while (samples.length < leastRuns || performance.now() < endMs) samples.push(program.execute());
   return median(samples);
 }
 

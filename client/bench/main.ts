@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { againstJax } from './against-jax.js';
 import { engineTime } from './engine-time.js';
 import { benchPlugin } from './engines.js';
 import { eventLoop } from './event-loop.js';
@@ -19,6 +20,7 @@ import { UsageError, wholeNumber } from '../usage.js';
 const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['engine', engineTime],
+  ['jax', againstJax],
   ['hard', hardTime],
   ['event-loop', eventLoop],
   ['memory', memory],
@@ -34,6 +36,7 @@ Measures this service on this machine, ratios side by side in one run; about thr
   --seconds COUNT  length of one measurement under load (default 2)
   --pjrt-plugin PATH
                    the PJRT plugin to measure (TC_PJRT_PLUGIN; default: the installed one for the CPU)
+  --python PATH    a Python with jax (and grpcio, protobuf) to compare with (TC_BENCH_PYTHON; default python3)
   --built-in       the built-in load generator even where ghz is installed
   --json           results as JSON on standard output instead of tables
   --write FILE     also write them as a Markdown page
@@ -48,6 +51,7 @@ interface Options {
   readonly seconds: number;
   readonly builtIn: boolean;
   readonly pluginPath: string | null;
+  readonly python: string;
   readonly json: boolean;
   readonly write: string | undefined;
   readonly help: boolean;
@@ -62,6 +66,7 @@ function readArguments(argv: readonly string[]): Options {
         rounds: { type: 'string', default: '3' },
         seconds: { type: 'string', default: '2' },
         'pjrt-plugin': { type: 'string', default: process.env['TC_PJRT_PLUGIN'] ?? '' },
+        python: { type: 'string', default: process.env['TC_BENCH_PYTHON'] ?? 'python3' },
         'built-in': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         write: { type: 'string' },
@@ -80,6 +85,7 @@ function readArguments(argv: readonly string[]): Options {
     seconds: wholeNumber('--seconds', values.seconds, 1, 60),
     builtIn: values['built-in'],
     pluginPath: benchPlugin(values['pjrt-plugin'], process.env),
+    python: values.python,
     json: values.json,
     write: values.write,
     help: values.help,
@@ -126,6 +132,7 @@ async function measure(options: Options, folder: string, command: string): Promi
       folder,
       generator,
       pluginPath: options.pluginPath,
+      python: options.python,
       progress: (line) => void process.stderr.write(`  ${name}: ${line}\n`),
     };
     const result = await sections.get(name)!(context);

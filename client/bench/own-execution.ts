@@ -2,6 +2,7 @@
  * What an execution takes on the plugin itself: inputs resident on the device, results left there, this thread waiting
  * for them without an event loop. What a run takes beyond that is transfers and the bridge.
  */
+import type { Clock } from '../../src/clock.js';
 import { lowerToStableHlo } from '../../src/compiler/stablehlo.js';
 import { buildProgram } from '../../src/operators/pipeline.js';
 import { shapeIn } from '../../src/operators/signature.js';
@@ -10,23 +11,59 @@ import { PjrtClient } from '../../src/pjrt/client.js';
 import type { PjrtLoadedExecutable } from '../../src/pjrt/executable.js';
 import type { HostArray } from '../../src/pjrt/host-array.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
-import { NativeStruct } from '../../src/pjrt/native-memory.js';
+import { addressOf, allocateAligned, NativeStruct } from '../../src/pjrt/native-memory.js';
+import { type HostTensor, runOnHostArrays } from '../../src/pjrt/run.js';
 import type { Workload } from './workload.js';
 
 export interface HostInput {
   readonly data: HostArray;
   readonly dims: readonly number[];
+  /** Bound once, not sent with each run. */
+  readonly weight: boolean;
 }
 
 export class ResidentProgram implements Disposable {
   readonly #client: PjrtClient;
   readonly #executable: PjrtLoadedExecutable;
   readonly #inputs: readonly PjrtBuffer[];
+  /** What a run sends each time: everything but weights, which are not batched and stay. */
+  readonly #hostInputs: readonly (HostTensor | PjrtBuffer)[];
 
-  private constructor(client: PjrtClient, executable: PjrtLoadedExecutable, inputs: readonly PjrtBuffer[]) {
+  /** The arguments, the results, the event of the end, and where the first two begin: what one execution reads and writes. */
+  readonly #pointers: BigUint64Array;
+  readonly #doneAt: number;
+  readonly #start: NativeStruct<'LoadedExecutable_Execute'>;
+  readonly #wait = new NativeStruct('Event_Await');
+
+  private constructor(
+    client: PjrtClient,
+    executable: PjrtLoadedExecutable,
+    inputs: readonly PjrtBuffer[],
+    hostInputs: readonly (HostTensor | PjrtBuffer)[],
+  ) {
     this.#client = client;
     this.#executable = executable;
     this.#inputs = inputs;
+    this.#hostInputs = hostInputs;
+    const numArgs = inputs.length;
+    this.#doneAt = numArgs + executable.outputTypes.length;
+    this.#pointers = new BigUint64Array(this.#doneAt + 3);
+    inputs.forEach(({ handle }, index) => (this.#pointers[index] = handle));
+    const at = (index: number): bigint => addressOf(this.#pointers) + BigInt(index * 8);
+    this.#pointers[this.#doneAt + 1] = at(0);
+    this.#pointers[this.#doneAt + 2] = at(numArgs);
+    const options = new NativeStruct('ExecuteOptions');
+    const all = BigInt64Array.from({ length: numArgs }, (_, index) => BigInt(index));
+    options.point('nonDonatableInputIndices', all);
+    options.set('numNonDonatableInputIndices', numArgs);
+    this.#start = new NativeStruct('LoadedExecutable_Execute');
+    this.#start.set('executable', executable.handle);
+    this.#start.point('options', options);
+    this.#start.set('argumentLists', at(this.#doneAt + 1));
+    this.#start.set('numDevices', 1);
+    this.#start.set('numArgs', numArgs);
+    this.#start.set('outputLists', at(this.#doneAt + 2));
+    this.#start.set('deviceCompleteEvents', at(this.#doneAt));
   }
 
   /** Compiles StableHLO text and puts its arguments on the device. */
@@ -34,7 +71,8 @@ export class ResidentProgram implements Disposable {
     const executable = await client.compile(text);
     const resident = inputs.map(({ data, dims }) => client.bufferFromHost(data, dims));
     await Promise.all(resident.map((buffer) => buffer.ready()));
-    return new ResidentProgram(client, executable, resident);
+    const sent = inputs.map((input, index) => (input.weight ? resident[index]! : aligned(input)));
+    return new ResidentProgram(client, executable, resident, sent);
   }
 
   /** The program that the engine runs for a workload, with its inputs and weights. */
@@ -43,23 +81,23 @@ export class ResidentProgram implements Disposable {
     return ResidentProgram.load(client, text, inputs);
   }
 
-  /** Executes once; milliseconds from the call until the results are there. */
-  async execute(): Promise<number> {
+  /** Executes once on this thread alone; milliseconds from the call until the results are there. */
+  execute(): number {
     const { api } = this.#client;
     const startMs = performance.now();
-    const { outputs, done } = await this.#executable.execute([this.#inputs]);
-    const ready = new NativeStruct('Buffer_ReadyEvent');
-    ready.set('buffer', outputs[0]![0]!.handle);
-    api.call(ready);
-    const wait = new NativeStruct('Event_Await');
-    wait.set('event', ready.pointer('event'));
-    api.call(wait);
+    api.call(this.#start);
+    const done = this.#pointers[this.#doneAt]!;
+    this.#wait.set('event', done);
+    api.call(this.#wait);
     const elapsedMs = performance.now() - startMs;
-    const destroy = new NativeStruct('Event_Destroy');
-    destroy.set('event', ready.pointer('event'));
-    api.call(destroy);
-    await done;
-    for (const output of outputs[0]!) output.dispose();
+    const destroyEvent = api.shared('Event_Destroy');
+    destroyEvent.set('event', done);
+    api.call(destroyEvent);
+    const destroyBuffer = api.shared('Buffer_Destroy');
+    for (const result of this.#pointers.subarray(this.#inputs.length, this.#doneAt)) {
+      destroyBuffer.set('buffer', result);
+      api.call(destroyBuffer);
+    }
     return elapsedMs;
   }
 
@@ -77,6 +115,11 @@ export class ResidentProgram implements Disposable {
     return results;
   }
 
+  /** Once from arrays in memory to arrays in memory, as the engine runs it. */
+  async run(clock: Clock): Promise<void> {
+    await runOnHostArrays(this.#client, this.#executable, this.#hostInputs, clock);
+  }
+
   [Symbol.dispose](): void {
     for (const input of this.#inputs) input.dispose();
     this.#executable.dispose();
@@ -88,20 +131,43 @@ export async function openClient(pluginPath: string): Promise<PjrtClient> {
   return PjrtClient.create(loadPlugin(pluginPath));
 }
 
-/** StableHLO text and arguments, in order: inputs, then weights. */
-export function programOf(workload: Workload): { text: string; inputs: HostInput[] } {
+export interface ProgramText {
+  readonly text: string;
+  /** Arguments in order: the inputs, then the weights. */
+  readonly inputs: readonly HostInput[];
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+}
+
+/** What the engine compiles for a workload, and what it runs it on. */
+export function programOf(workload: Workload): ProgramText {
   const { spec, request } = workload;
   const program = buildProgram(spec, request.bucket);
   const { signature } = program;
   const given = workload.inputs().map((data, index) => ({
     data: data as HostArray,
     dims: shapeIn(signature.inputs[index]!, request.bucket),
+    weight: false,
   }));
   const weights = signature.parameters.map(({ name, shape }) => ({
     data: Float32Array.from(request.parameters.get(name)!),
     dims: shape,
+    weight: true,
   }));
-  return { text: lowerToStableHlo(program), inputs: [...given, ...weights] };
+  return {
+    text: lowerToStableHlo(program),
+    inputs: [...given, ...weights],
+    inputNames: [...signature.inputs, ...signature.parameters].map(({ name }) => name),
+    outputNames: signature.outputs.map(({ name }) => name),
+  };
+}
+
+/** Where the plugin takes it without a copy, as packed batches lie. */
+function aligned({ data, dims }: HostInput): HostTensor {
+  const bytes = allocateAligned(data.byteLength);
+  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  const view = data instanceof Int32Array ? Int32Array : Float32Array;
+  return { data: new view(bytes.buffer, bytes.byteOffset, data.length), dims };
 }
 
 function sizeOf({ dims }: PjrtBuffer): number {

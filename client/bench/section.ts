@@ -7,6 +7,8 @@ export interface BenchContext {
   readonly rounds: number;
   /** Length of one measurement under load. */
   readonly seconds: number;
+  /** The Python that runs what is compared with, if it has what that needs. */
+  readonly python: string;
   /** For request and answer files; removed when the benchmark ends. */
   readonly folder: string;
   readonly generator: LoadGenerator;
