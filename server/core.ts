@@ -4,7 +4,9 @@ import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
 import { ConfigError } from '../src/config.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
-import { ProgramStore, type WarmFailure } from '../src/engine/program-store.js';
+import { Ladder } from '../src/engine/ladder.js';
+import { ProgramStore } from '../src/engine/program-store.js';
+import type { RungOptions } from '../src/engine/rung.js';
 import { warmRequests } from '../src/engine/warmup.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
 import { bilinearBound } from '../src/planning/bilinear-bound.js';
@@ -14,15 +16,19 @@ import type { Policy, PolicySource } from '../src/policies/policy.js';
 import { PolicyRegistry, type PolicyEvent } from '../src/policies/registry.js';
 import type { PolicyInfoMessage } from '../src/wire/messages.js';
 import { decodeRequest } from '../src/wire/request.js';
-import { openEngine } from './engine-choice.js';
+import { rungsFor } from './engine-choice.js';
 import type { Logger } from './log.js';
 import type { CoreContext, RunnableCore } from './start.js';
 import { keepTelemetryOff } from './telemetry.js';
 
 const bytesPerMiB = 1024 * 1024;
 
-/** Rejects with ConfigError where a setting does not hold (policy directory, default policy, CUDA), and where the engine does not start. */
-export async function createCore({ config, clock, metrics, log }: CoreContext): Promise<RunnableCore> {
+/**
+ * Rejects with ConfigError where a setting does not hold (policy directory, default policy, plugins, CUDA), and where no engine
+ * starts. `rungs`: the engines, best first; by default as the settings say and what is installed.
+ */
+export async function createCore(context: CoreContext, rungs?: readonly RungOptions[]): Promise<RunnableCore> {
+  const { config, clock, metrics, log } = context;
   keepTelemetryOff();
   /** Once the server serves, the programs of new and changed policies are loaded beside the traffic. */
   let warmAgain = (): void => undefined;
@@ -48,19 +54,29 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     throw new ConfigError(`--default-policy: expected one of ${known.join(', ')}, received '${policies.defaultName}'`);
   }
 
-  const engine = await openEngine({ config, clock, metrics, log }).catch((error: unknown) => {
+  let ladder: Ladder;
+  try {
+    ladder = new Ladder({
+      rungs: rungs ?? rungsFor(context),
+      createStore: (engine) =>
+        new ProgramStore({
+          engine,
+          memoryLimitBytes: config.engineMemoryMb * bytesPerMiB,
+          clock,
+          metrics,
+          log: (message, fields) => log.error(fields, message),
+        }),
+      clock,
+      metrics,
+      log: (message, fields) => log.warn(fields, message),
+    });
+    await ladder.start();
+  } catch (error) {
     registry.close();
     throw error;
-  });
-  const store = new ProgramStore({
-    engine,
-    memoryLimitBytes: config.engineMemoryMb * bytesPerMiB,
-    clock,
-    metrics,
-    log: (message, fields) => log.error(fields, message),
-  });
+  }
   const batcher = new Batcher({
-    store,
+    store: ladder,
     clock,
     metrics,
     limits: {
@@ -71,7 +87,7 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
     },
   });
   const solver = createSolverPool({ threads: config.solverThreads, clock });
-  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, engine });
+  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, engine: ladder });
   const maxMessageBytes = config.maxMessageMb * bytesPerMiB;
   const limits = {
     maxAgents: sizeLadder.at(-1)!,
@@ -83,32 +99,36 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
   };
 
   return {
-    engine: engine.name,
-    device: engine.device,
+    get engine() {
+      return ladder.name;
+    },
+    get device() {
+      return ladder.device;
+    },
     decode: (message) => decodeRequest(message, { policies, limits }),
     coordinate: (problem, context) => coordinator.coordinate(problem, context),
     listPolicies: () => ({ policies: policies.list().map(describe) }),
     async warmUp() {
-      const [first] = await warm();
-      if (first !== undefined) throw first.error;
+      await warm();
       warmAgain = () => void warm();
+      ladder.standBy();
     },
     async close() {
       registry.close();
       await batcher.drain();
-      await Promise.all([solver.close(), engine.close()]);
+      await Promise.all([solver.close(), ladder.close()]);
     },
   };
 
   /** Failures of single programs are logged by the store. */
-  function warm(): Promise<WarmFailure[]> {
+  function warm(): Promise<void> {
     for (const { utility } of policies.list()) if (utility?.kind === 'bilinear') bilinearBound(utility.weight);
     const requests = warmRequests(policies.list(), {
       defaultSpecs,
       parametersOf,
       largestBatch: (agents, tasks) => maxBatch(agents, tasks, config.maxBatch),
     });
-    return store.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
+    return ladder.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
   }
 
   function describe(policy: Policy): PolicyInfoMessage {
@@ -127,9 +147,9 @@ export async function createCore({ config, clock, metrics, log }: CoreContext): 
       ...(defaults.sigma === null ? {} : { sigma: defaults.sigma }),
       start: defaults.start,
       forms: [...defaults.forms],
-      buckets: defaultSpecs(policy).flatMap((spec) => store.loadedBuckets(specKey(spec)).map(bucketName)),
-      engine: engine.name,
-      device: engine.device,
+      buckets: defaultSpecs(policy).flatMap((spec) => ladder.loadedBuckets(specKey(spec)).map(bucketName)),
+      engine: ladder.name,
+      device: ladder.device,
       fingerprint,
     };
   }

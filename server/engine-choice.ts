@@ -1,84 +1,139 @@
-/** Which engine this process runs programs on. */
-import { homedir } from 'node:os';
+/** Which engines this process may run programs on, best first. */
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism, homedir } from 'node:os';
 import { ConfigError, type Config } from '../src/config.js';
 import type { Engine } from '../src/engine/engine.js';
 import { OnnxEngine } from '../src/engine/onnx-engine.js';
+import type { RungOptions } from '../src/engine/rung.js';
 import { installedPlugin, pluginDirectory, type PluginName } from '../src/pjrt/plugins.js';
 import { hostIdentity, openExecutableCache } from './executable-folder.js';
 import type { CoreContext } from './start.js';
 
-/** The fastest hardware first. */
-const pluginPreference: readonly PluginName[] = ['tpu', 'cuda13', 'cpu'];
-
 /**
- * ONNX Runtime, or XLA where it is asked for. Rejects where the engine does not start. The XLA engine and its foreign
- * function interface are loaded only where they are used.
+ * XLA on a TPU, XLA on CUDA, ONNX Runtime on CUDA, XLA on the CPU, ONNX Runtime on the CPU: of these what is installed and
+ * what the settings allow. A plugin that is named goes first, and alone among the plugins. ConfigError where XLA is asked
+ * for and there is no plugin.
  */
-export async function openEngine({ config, clock, metrics, log }: CoreContext): Promise<Engine> {
-  const report = (message: string, fields: Readonly<Record<string, unknown>>) => log.warn(fields, message);
-  const hangTimeoutMs = config.engineHangTimeoutMs;
-  const active = ({ name, device }: Engine, value: 0 | 1): void =>
-    metrics.engineActive.set({ engine: name, device }, value);
-  if (config.engine === 'xla') {
-    // XLA writes to stderr when it is loaded; warnings and worse are enough.
-    process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
-    const { XlaEngine } = await import('../src/engine/xla-engine.js');
-    const engine = await XlaEngine.open({
-      plugin: pluginPathFor(config),
-      clock,
-      metrics,
-      hangTimeoutMs,
-      cache: openExecutableCache(config, metrics, log),
-      host: hostIdentity(),
-      log: report,
-    });
-    active(engine, 1);
-    engine.onReset(() => active(engine, 0));
-    log.info({ platform: engine.platformVersion, device: engine.device }, 'XLA plugin opened');
-    return engine;
-  }
-  const engine = new OnnxEngine({
-    clock,
-    metrics,
-    hangTimeoutMs,
-    intraOpThreads: config.engineThreads,
-    executionProviders: config.onnxProviders,
-    log: report,
-  });
-  try {
-    await engine.whenReady();
-    const [first] = config.onnxProviders;
-    if (first === 'cuda' && engine.device === 'cpu') {
-      const missing = '--onnx-providers: the CUDA library of ONNX Runtime is not installed (see the README)';
-      if (!config.onnxProviders.includes('cpu')) throw new ConfigError(missing);
-      log.warn(`${missing}: running on the CPU`);
-    }
-  } catch (error) {
-    await engine.close();
-    throw error;
-  }
-  active(engine, 1);
-  engine.onReset(() => {
-    active(engine, 0);
-    // A worker that does not start is one more reset.
-    engine.whenReady().then(
-      () => active(engine, 1),
-      () => undefined,
-    );
-  });
-  return engine;
+export function rungsFor(context: CoreContext): RungOptions[] {
+  const { config } = context;
+  const [accelerated, onCpu] = config.engine === 'onnx' ? [[], []] : xlaRungs(context);
+  const onnx = config.engine === 'xla' ? [] : onnxRungs(context);
+  const cuda = onnx.filter(({ name }) => name === 'onnx cuda');
+  const rungs = [...accelerated, ...cuda, ...onCpu, ...onnx.filter((rung) => !cuda.includes(rung))];
+  if (rungs.length > 0) return rungs;
+  throw new ConfigError(
+    `--engine xla: no plugin is installed in ${directoryOf(config)}; run tensor-consensus plugin install cpu, or name one with --pjrt-plugin`,
+  );
 }
 
-/** The plugin that is named, else the best one that is installed. */
-function pluginPathFor({ pjrtPlugin, pluginDir }: Config): string {
-  if (pjrtPlugin !== null) return pjrtPlugin;
-  const directory = pluginDir ?? pluginDirectory(process.env, homedir());
-  const host = `${process.platform}-${process.arch}`;
-  for (const name of pluginPreference) {
-    const found = installedPlugin(name, { directory, host });
-    if (found !== null) return found.path;
+/** On accelerators, and on the CPU. Nothing is loaded before a rung is opened. */
+function xlaRungs(context: CoreContext): [RungOptions[], RungOptions[]] {
+  const { config } = context;
+  if (config.pjrtPlugin !== null) return [[xlaRung(context, 'xla plugin', config.pjrtPlugin)], []];
+  const lookup = { directory: directoryOf(config), host: `${process.platform}-${process.arch}` };
+  const rungOf = (name: PluginName, rung: string): RungOptions[] => {
+    const found = installedPlugin(name, lookup);
+    if (found === null) return [];
+    const { open } = xlaRung(context, rung, found.path);
+    const missing = missingDevice(name);
+    return [
+      { name: rung, open: missing === null ? open : () => Promise.reject(new ConfigError(`${rung}: ${missing}`)) },
+    ];
+  };
+  return [[...rungOf('tpu', 'xla tpu'), ...rungOf('cuda13', 'xla cuda')], rungOf('cpu', 'xla cpu')];
+}
+
+/** The XLA engine and its foreign function interface are loaded only where they are used. */
+export function xlaRung({ config, clock, metrics, log }: CoreContext, name: string, pluginPath: string): RungOptions {
+  return {
+    name,
+    async open(): Promise<Engine> {
+      // XLA writes to stderr when it is loaded; warnings and worse are enough.
+      process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
+      const { XlaEngine } = await import('../src/engine/xla-engine.js');
+      const { livePjrtObjects } = await import('../src/pjrt/ownership.js');
+      metrics.watchPjrtObjects(livePjrtObjects);
+      const engine = await XlaEngine.open({
+        plugin: pluginPath,
+        clock,
+        metrics,
+        hangTimeoutMs: config.engineHangTimeoutMs,
+        cache: openExecutableCache(config, metrics, log),
+        host: hostIdentity(),
+        loadConcurrency: compilersAtATime(),
+        log: (message, fields) => log.warn(fields, message),
+      });
+      log.info({ platform: engine.platformVersion, device: engine.device }, 'XLA plugin opened');
+      return engine;
+    },
+  };
+}
+
+/**
+ * One compiler a core, at least two. Each holds a thread of libuv's pool, of which one stays free for files, names and
+ * executions; UV_THREADPOOL_SIZE, which must be set before the process starts, makes the pool larger on machines of many cores.
+ */
+function compilersAtATime(): number {
+  const pool = Number(process.env['UV_THREADPOOL_SIZE'] ?? '') || 4;
+  return Math.max(1, Math.min(Math.max(availableParallelism(), 2), pool - 1));
+}
+
+/** CUDA where it is among the providers; what it cannot compute falls to the CPU inside ONNX Runtime. */
+function onnxRungs(context: CoreContext): RungOptions[] {
+  const { onnxProviders } = context.config;
+  const rungs: RungOptions[] = [];
+  if (onnxProviders[0] === 'cuda') rungs.push(onnxRung(context, 'onnx cuda', onnxProviders));
+  if (onnxProviders.includes('cpu')) rungs.push(onnxRung(context, 'onnx cpu', ['cpu']));
+  return rungs;
+}
+
+export function onnxRung(
+  { config, clock, metrics, log }: CoreContext,
+  name: 'onnx cuda' | 'onnx cpu',
+  executionProviders: Config['onnxProviders'],
+): RungOptions {
+  return {
+    name,
+    async open(): Promise<Engine> {
+      const engine = new OnnxEngine({
+        clock,
+        metrics,
+        hangTimeoutMs: config.engineHangTimeoutMs,
+        intraOpThreads: config.engineThreads,
+        executionProviders,
+        log: (message, fields) => log.warn(fields, message),
+      });
+      try {
+        await engine.whenReady();
+        if (name === 'onnx cuda' && engine.device === 'cpu')
+          throw new ConfigError('--onnx-providers: the CUDA library of ONNX Runtime is not installed (see the README)');
+      } catch (error) {
+        await engine.close();
+        throw error;
+      }
+      return engine;
+    },
+  };
+}
+
+function directoryOf({ pluginDir }: Config): string {
+  return pluginDir ?? pluginDirectory(process.env, homedir());
+}
+
+/**
+ * Why the plugin would find no device here; null where it may. Told by device files, as libtpu looks for a TPU for minutes
+ * before it gives up, and CUDA's plugin is 400 MB to load.
+ */
+function missingDevice(name: PluginName): string | null {
+  if (process.platform !== 'linux' || name === 'cpu') return null;
+  if (name === 'cuda13') {
+    const files = ['/dev/nvidiactl', '/dev/dxg'];
+    return files.some((file) => existsSync(file)) ? null : `there is no GPU here (${files.join(', ')})`;
   }
-  throw new ConfigError(
-    `--engine xla: no plugin is installed in ${directory}; run tensor-consensus plugin install cpu, or name one with --pjrt-plugin`,
-  );
+  const found = existsSync('/dev/accel0') || (existsSync('/dev/vfio') && readdirSync('/dev/vfio').some(isNumber));
+  return found ? null : 'there is no TPU here (/dev/accel0, /dev/vfio/*)';
+}
+
+function isNumber(text: string): boolean {
+  return /^\d+$/.test(text);
 }

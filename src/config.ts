@@ -114,13 +114,13 @@ const settings = {
   engine: setting(
     oneOf('auto', 'xla', 'onnx'),
     'auto',
-    'Which engine runs programs: auto is ONNX Runtime in this version, xla needs a PJRT plugin.',
-    'runs everywhere, with nothing to install',
+    'Which engines may run programs: xla needs a PJRT plugin; auto is XLA where one is installed, and ONNX Runtime beside it.',
+    'the best that is installed, and another where that fails',
   ),
   pjrtPlugin: setting(
     file,
     '',
-    'Shared library of a PJRT plugin for the XLA engine.',
+    'Shared library of a PJRT plugin for the XLA engine, in place of those that are installed.',
     'found where plugins are installed',
   ),
   pluginDir: setting(
@@ -162,7 +162,7 @@ const settings = {
   engineHangTimeoutMs: setting(
     whole(100, 600_000, 'ms'),
     '30000',
-    'A batch that runs longer, and longer than its size explains, counts as hung: its calls fail as UNAVAILABLE and the engine is restarted.',
+    'A batch that runs longer, and longer than its size explains, counts as hung: its calls run on another engine or fail as UNAVAILABLE, and the engine is restarted.',
     'many times the slowest bucket of the warm set',
   ),
   solverThreads: setting(
@@ -319,8 +319,8 @@ function readFlags(argv: readonly string[]): Map<SettingName, string> {
 
 /** Cross-field rules. */
 function assertConsistent(config: Config): void {
-  if (config.pjrtPlugin !== null && config.engine !== 'xla') {
-    throw new ConfigError('--pjrt-plugin: expected --engine xla beside it, as auto is ONNX Runtime in this version');
+  if (config.pjrtPlugin !== null && config.engine === 'onnx') {
+    throw new ConfigError('--pjrt-plugin: expected --engine auto or xla beside it, received onnx');
   }
 }
 

@@ -62,10 +62,11 @@ export class Coordinator {
     const groups = planGroupsOf(problem);
     const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
     const { deadlineMs, signal } = context;
+    const { priority, forbidFallback } = problem;
     const results =
       jobs.length === 0
         ? []
-        : await this.#options.runner.submit({ jobs, priority: problem.priority, deadlineMs, signal });
+        : await this.#options.runner.submit({ jobs, priority, forbidFallback, deadlineMs, signal });
     const mainResult = main === null ? null : results[0]!;
     const groupResults = main === null ? results : results.slice(1);
     stages.addSlowest(results);

@@ -59,7 +59,7 @@ export const errorRegistry = {
   FALLBACK_FORBIDDEN: {
     status: 'FAILED_PRECONDITION',
     retryable: false,
-    when: '`forbid_fallback` is set and the preferred engine is down.',
+    when: '`forbid_fallback` is set and the preferred engine is down or cannot run this request.',
   },
   PLUGIN_INCOMPATIBLE: {
     status: 'FAILED_PRECONDITION',
@@ -83,7 +83,7 @@ export const errorRegistry = {
   ENGINE_FAILED: {
     status: 'UNAVAILABLE',
     retryable: true,
-    when: 'The engine crashed or hung while it ran this request; it is being restarted.',
+    when: 'The engine crashed or hung while it ran this request, and no other could run it; it is being restarted.',
   },
   INTERNAL: { status: 'INTERNAL', retryable: false, when: 'A defect of ours; logged with the request id.' },
 } as const satisfies Record<string, ErrorKind>;

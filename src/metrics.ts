@@ -8,6 +8,8 @@ export const latencyBucketsSeconds = [
 
 export type ShedReason = 'queue_full' | 'deadline' | 'cancelled' | 'draining' | 'warming';
 export type DispatchReason = 'full' | 'delay' | 'idle' | 'drain';
+export type FailoverReason =
+  'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
 
 export interface Metrics {
   readonly requestDuration: Histogram<'code'>;
@@ -19,9 +21,12 @@ export interface Metrics {
   readonly batchDispatch: Counter<'reason'>;
   readonly engineActive: Gauge<'engine' | 'device'>;
   readonly engineRestart: Counter<'engine' | 'reason'>;
+  readonly engineFailover: Counter<'from' | 'to' | 'reason'>;
+  /** Says who counts the objects of PJRT plugins; until then there are none. */
+  readonly watchPjrtObjects: (count: () => number) => void;
   readonly compileDuration: Histogram;
   readonly executableCache: Counter<'result'>;
-  readonly executableResidentBytes: Gauge;
+  readonly executableResidentBytes: Gauge<'engine' | 'device'>;
   readonly marginalError: Histogram;
   readonly outlierRatio: Histogram;
   readonly churnRatio: Histogram;
@@ -34,6 +39,15 @@ const ratioBuckets = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry];
   const latency = { buckets: latencyBucketsSeconds, registers };
+  let livePjrtObjects = (): number => 0;
+  const pjrtLiveObjects: Gauge = new Gauge({
+    name: 'coordinate_pjrt_live_objects',
+    help: 'Objects of PJRT plugins that are not freed.',
+    registers,
+    collect() {
+      pjrtLiveObjects.set(livePjrtObjects());
+    },
+  });
   return {
     requestDuration: new Histogram({
       name: 'coordinate_request_duration_seconds',
@@ -74,7 +88,7 @@ export function createMetrics(registry: Registry): Metrics {
     }),
     engineActive: new Gauge({
       name: 'coordinate_engine_active',
-      help: '1 for the engine and device in use, 0 while it is being restarted.',
+      help: '1 for the engine and device in use, 0 for others and while it is being restarted.',
       labelNames: ['engine', 'device'],
       registers,
     }),
@@ -84,6 +98,15 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['engine', 'reason'],
       registers,
     }),
+    engineFailover: new Counter({
+      name: 'coordinate_engine_failover_total',
+      help: 'Steps from one engine to another, of all work or (compile_failed) of one program.',
+      labelNames: ['from', 'to', 'reason'],
+      registers,
+    }),
+    watchPjrtObjects(count) {
+      livePjrtObjects = count;
+    },
     compileDuration: new Histogram({
       name: 'coordinate_compile_duration_seconds',
       help: 'Tracing, lowering and loading of programs.',
@@ -98,6 +121,7 @@ export function createMetrics(registry: Registry): Metrics {
     executableResidentBytes: new Gauge({
       name: 'coordinate_executable_resident_bytes',
       help: 'Memory of loaded programs, as the engine estimates it.',
+      labelNames: ['engine', 'device'],
       registers,
     }),
     marginalError: new Histogram({

@@ -1,8 +1,9 @@
 /** Programs that run on a virtual clock, and a store of them that compiles as slowly as a test wants. */
-import type { ProgramSource } from '../src/batching/batcher.js';
 import type { Job, JobTensor } from '../src/batching/job.js';
+import type { ProgramSource, RunFailure } from '../src/batching/program-source.js';
 import type { Clock } from '../src/clock.js';
-import type { LoadedProgram, RunResult } from '../src/engine/engine.js';
+import type { LoadedProgram, Parameters, RunResult } from '../src/engine/engine.js';
+import type { CoordinatorError } from '../src/errors.js';
 import {
   bucketName,
   programSignature,
@@ -60,12 +61,18 @@ export interface FakeProgramsOptions {
   readonly runMs?: (bucket: Bucket, run: number) => number;
   /** Null: the run succeeds. */
   readonly failure?: (run: number) => Error | null;
+  /** Whether a run's plan is NaN throughout. */
+  readonly givesNaN?: (run: number) => boolean;
   /** Whether a program is there from the start; default: all are. */
   readonly isWarm?: (spec: ProgramSpec, bucket: Bucket) => boolean;
   readonly compileMs?: (spec: ProgramSpec, bucket: Bucket) => number;
   /** Null: the compilation succeeds. */
   readonly compileFailure?: (spec: ProgramSpec, bucket: Bucket) => Error | null;
+  /** Whether another engine runs what failed: programs asked for in place of a failed one are its, and fallbacks. Default false. */
+  readonly hasFallback?: boolean;
 }
+
+const fallbackEngine = 'xla';
 
 interface Waiter {
   readonly spec: ProgramSpec;
@@ -81,6 +88,10 @@ export class FakePrograms implements ProgramSource {
   readonly compiled: string[] = [];
   /** Batches that are executing now, staged ones not counted. */
   executing = 0;
+  /** Whether the preferred engine is down, and all programs are fallbacks. */
+  fallingBack = false;
+  /** What the batcher reported, in order. */
+  readonly reports: ('succeeded' | RunFailure)[] = [];
   readonly #options: FakeProgramsOptions;
   readonly #loaded = new Map<string, LoadedProgram[]>();
   readonly #compiling = new Set<string>();
@@ -100,10 +111,29 @@ export class FakePrograms implements ProgramSource {
     return this.#find(spec, wanted) !== null;
   }
 
-  ready(spec: ProgramSpec, _key: string, wanted: Bucket): LoadedProgram | null {
+  ready(
+    spec: ProgramSpec,
+    _key: string,
+    wanted: Bucket,
+    _parameters: Parameters,
+    avoid: LoadedProgram | null,
+  ): LoadedProgram | null {
     const found = this.#find(spec, wanted);
     if (found === null) this.#compile(spec, wanted);
-    return found;
+    return found === null || avoid === null ? found : { ...found, engine: fallbackEngine };
+  }
+
+  isFallback({ engine }: LoadedProgram): boolean {
+    return this.fallingBack || engine === fallbackEngine;
+  }
+
+  succeeded(): void {
+    this.reports.push('succeeded');
+  }
+
+  failed({ engine }: LoadedProgram, _error: CoordinatorError, failure: RunFailure): boolean {
+    this.reports.push(failure);
+    return this.#options.hasFallback === true && engine !== fallbackEngine;
   }
 
   /** Resolves with the first program that can serve, or rejects when the wanted one cannot be compiled. */
@@ -162,7 +192,7 @@ export class FakePrograms implements ProgramSource {
   }
 
   #run(key: string, bucket: Bucket, inputs: readonly TensorData[]): Promise<RunResult> {
-    const { clock, concurrency = 1, runMs = () => 1, failure = () => null, onRun } = this.#options;
+    const { clock, concurrency = 1, runMs = () => 1, failure = () => null, givesNaN, onRun } = this.#options;
     const index = this.runs.length;
     const slot = bucket.agents * bucket.tasks;
     const marks = Array.from({ length: bucket.batch }, (_, i) => inputs[1]![i * slot]!);
@@ -180,7 +210,7 @@ export class FakePrograms implements ProgramSource {
           if (thrown !== null) reject(thrown);
           else
             resolve({
-              outputs: outputsOf(bucket, inputs),
+              outputs: givesNaN?.(index) === true ? [new Float32Array(slot).fill(NaN)] : outputsOf(bucket, inputs),
               device: 'cpu',
               transferInMs: 0,
               executeMs,

@@ -3,26 +3,18 @@
  * every submission exactly once. All decisions are `decide`'s; this file owns the promises, the timer and the books.
  */
 import type { Clock } from '../clock.js';
-import type { LoadedProgram, Parameters, RunResult } from '../engine/engine.js';
+import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
 import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
-import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
+import type { Bucket, TensorData } from '../operators/signature.js';
 import { DrainRate } from './drain-rate.js';
 import type { Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
 import { checkJob, packBatch, unpackSlot } from './pack.js';
 import { PendingSubmission, type Ticket } from './pending.js';
 import { decide, type BatchingView, type BatchLimits, type PlannedBatch } from './policy.js';
+import type { ProgramSource, RunFailure } from './program-source.js';
 import { WaitingRoom } from './queue.js';
-
-/** Where programs come from. `key` is `specKey(spec)`. */
-export interface ProgramSource {
-  /** `Engine.concurrency` of what runs programs now. */
-  readonly concurrency: number;
-  /** The program of exactly `wanted`, or a larger one that is ready; null where none is. */
-  ready(spec: ProgramSpec, key: string, wanted: Bucket, parameters: Parameters): LoadedProgram | null;
-  /** Resolves when `ready` would give one. */
-  prepare(spec: ProgramSpec, key: string, wanted: Bucket, parameters: Parameters): Promise<LoadedProgram>;
-}
+import { holdsNaN } from './run-check.js';
 
 export interface BatcherLimits extends BatchLimits {
   /** Most submissions that wait at a time; one with many jobs counts once. */
@@ -101,11 +93,12 @@ export class Batcher implements JobRunner {
     });
   }
 
-  #admit({ jobs, deadlineMs, signal }: Submission, nowMs: number): void {
+  #admit({ jobs, deadlineMs, signal, forbidFallback }: Submission, nowMs: number): void {
     if (jobs.length === 0) throw new CoordinatorError('INTERNAL', 'a submission without jobs');
     if (signal.aborted) this.#refuse('cancelled', 'CANCELLED', 'the call was cancelled');
     if (this.#draining) this.#refuse('draining', 'DRAINING', 'the server is shutting down; call another replica');
     if (deadlineMs <= nowMs) this.#refuse('deadline', 'DEADLINE_EXPIRED', 'the deadline had passed on arrival');
+    if (forbidFallback === true && this.#options.store.fallingBack) throw fallbackForbidden();
     if (this.#room.isFull) {
       const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
       const message = `${this.#room.depth} requests are waiting, which is the limit; retry in ${retryAfterMs} ms`;
@@ -170,7 +163,10 @@ export class Batcher implements JobRunner {
   #dispatch(batch: PlannedBatch<Ticket>, reason: DispatchReason): void {
     try {
       const found = this.#programFor(batch);
-      if (found !== null) void this.#run({ ...found, earliestDeadlineMs: earliestDeadline(found.tickets) }, reason);
+      if (found === null) return;
+      const tickets = this.#allowed(found);
+      if (tickets.length === 0) return;
+      void this.#run({ program: found.program, tickets, earliestDeadlineMs: earliestDeadline(tickets) }, reason);
     } catch (thrown) {
       for (const { party } of batch.jobs) this.#fail(party, CoordinatorError.from(thrown));
     }
@@ -184,12 +180,13 @@ export class Batcher implements JobRunner {
   #programFor({ jobs, bucket }: PlannedBatch<Ticket>): Pick<RunningBatch, 'program' | 'tickets'> | null {
     const { store } = this.#options;
     const lead = jobs[0]!;
+    const { failedOn } = lead;
     const { spec, key, parameters } = lead.job;
-    const planned = store.ready(spec, key, bucket, parameters);
+    const planned = store.ready(spec, key, bucket, parameters, failedOn);
     if (planned !== null) return { program: planned, tickets: jobs };
     const { agents, tasks } = lead;
     const own = { batch: 1, agents, tasks };
-    const program = jobs.length === 1 ? null : store.ready(spec, key, own, parameters);
+    const program = jobs.length === 1 ? null : store.ready(spec, key, own, parameters, failedOn);
     if (program === null) {
       void this.#compile(lead, own);
       return null;
@@ -198,8 +195,15 @@ export class Batcher implements JobRunner {
     return { program, tickets: fitting.slice(0, program.bucket.batch) };
   }
 
+  /** The jobs that may run on the program; those that forbid a fallback are refused where it is one. */
+  #allowed({ program, tickets }: Pick<RunningBatch, 'program' | 'tickets'>): readonly Ticket[] {
+    if (!this.#options.store.isFallback(program)) return tickets;
+    for (const { party } of tickets) if (party.forbidFallback) this.#fail(party, fallbackForbidden());
+    return tickets.filter(({ party }) => !party.settled);
+  }
+
   /** Sets aside the jobs of this key and bucket until their program is ready; without it, they fail with its error. */
-  async #compile({ job, key, agents, tasks }: Ticket, bucket: Bucket): Promise<void> {
+  async #compile({ job, key, agents, tasks, failedOn }: Ticket, bucket: Bucket): Promise<void> {
     const name = `n${agents} m${tasks} ${key}`;
     for (const other of this.#room.inOrder()) {
       if (other.key === key && other.agents === agents && other.tasks === tasks) other.compiling = name;
@@ -208,7 +212,7 @@ export class Batcher implements JobRunner {
     this.#compiling.add(name);
     let failure: CoordinatorError | null = null;
     try {
-      await this.#options.store.prepare(job.spec, key, bucket, job.parameters);
+      await this.#options.store.prepare(job.spec, job.key, bucket, job.parameters, failedOn);
     } catch (thrown) {
       failure = CoordinatorError.from(thrown);
     }
@@ -241,17 +245,49 @@ export class Batcher implements JobRunner {
     try {
       result = await program.run(inputs);
     } catch (thrown) {
-      this.#running.delete(batch);
-      for (const { party } of members) this.#fail(party, CoordinatorError.from(thrown));
-      this.#pump();
+      this.#recover(batch, members, CoordinatorError.from(thrown), 'execution_failed');
       return;
     }
+    if (holdsNaN(result.outputs)) {
+      const error = new CoordinatorError('INTERNAL', `program ${program.fingerprint} gave NaN`);
+      this.#recover(batch, members, error, 'not_finite');
+      return;
+    }
+    this.#options.store.succeeded(program);
     const answeredMs = clock.nowMs();
     this.#running.delete(batch);
     this.#drainRate.observe(members.length, dispatchedMs, answeredMs);
     // The engine is given its next batch before this one's answers are made.
     this.#pump();
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
+  }
+
+  /**
+   * A batch failed. Where another engine can run its jobs, each goes back to its place in the queue, once; the others are
+   * answered with the error. Jobs that forbid a fallback are refused rather than run elsewhere.
+   */
+  #recover(batch: RunningBatch, members: readonly Ticket[], error: CoordinatorError, failure: RunFailure): void {
+    const { clock, store } = this.#options;
+    this.#running.delete(batch);
+    const elsewhere = store.failed(batch.program, error, failure);
+    const nowMs = clock.nowMs();
+    const again: Ticket[] = [];
+    for (const ticket of members) {
+      const { party } = ticket;
+      if (party.settled) continue;
+      if (!elsewhere || ticket.failedOn !== null) this.#fail(party, error);
+      else if (party.forbidFallback) this.#fail(party, fallbackForbidden(error));
+      else if (ticket.deadlineMs <= nowMs) this.#expire(party);
+      else again.push(ticket);
+    }
+    // A submission may have failed with one job after another of its jobs was to go back.
+    const back = again.filter(({ party }) => !party.settled);
+    for (const ticket of back) {
+      ticket.failedOn = batch.program;
+      ticket.key = `again ${ticket.job.key}`;
+    }
+    this.#room.restore(back);
+    this.#pump();
   }
 
   /** The batch's inputs and the jobs in its slots. A job whose inputs are not what the signature says fails alone. */
@@ -341,6 +377,11 @@ export class Batcher implements JobRunner {
     this.#whenEmpty = [];
     for (const resolve of whenEmpty) resolve();
   }
+}
+
+function fallbackForbidden(cause?: CoordinatorError): CoordinatorError {
+  const message = 'the preferred engine is down or cannot run this, and forbid_fallback is set';
+  return new CoordinatorError('FALLBACK_FORBIDDEN', message, cause === undefined ? {} : { cause });
 }
 
 function jobsOf(tickets: readonly Ticket[]): Job[] {

@@ -33,6 +33,8 @@ export interface Submission {
   /** Admitted, cancelled and failed together. At least one. */
   readonly jobs: readonly Job[];
   readonly priority: Priority;
+  /** Run on the preferred engine or refused with FALLBACK_FORBIDDEN. Default false. */
+  readonly forbidFallback?: boolean;
   /** On the injected clock's scale; Infinity where the caller set none. */
   readonly deadlineMs: number;
   /** Aborted where the caller goes away; the batcher listens until it answers. */
@@ -63,7 +65,7 @@ export interface JobResult {
 export interface JobRunner {
   /**
    * One result per job, in order. Rejects with QUEUE_FULL, DRAINING, DEADLINE_EXPIRED, CANCELLED, ENGINE_FAILED,
-   * COMPILE_FAILED or INTERNAL; every submission settles exactly once.
+   * COMPILE_FAILED, FALLBACK_FORBIDDEN or INTERNAL; every submission settles exactly once.
    */
   submit(submission: Submission): Promise<readonly JobResult[]>;
 }

@@ -1,4 +1,5 @@
 /** One submission between admission and answer. Settles exactly once, whoever is first: results, failure, deadline or caller. */
+import type { LoadedProgram } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Job, JobResult, Submission } from './job.js';
 import { agentBucket, taskBucket } from './buckets.js';
@@ -10,6 +11,10 @@ export interface Ticket extends QueuedJob {
   readonly job: Job;
   /** Place among the submission's jobs. */
   readonly index: number;
+  /** `job.key`, until a run failed: then one that only its like share, as they have to run elsewhere. */
+  key: string;
+  /** The program whose run of this job failed; null before. A second failure is final. */
+  failedOn: LoadedProgram | null;
   compiling: string | null;
 }
 
@@ -18,6 +23,7 @@ export class PendingSubmission implements Party {
   waiting = 0;
   /** Whether any of its jobs has been in a batch. */
   started = false;
+  readonly forbidFallback: boolean;
   readonly promise: Promise<readonly JobResult[]>;
   readonly tickets: readonly Ticket[];
   readonly #signal: AbortSignal;
@@ -30,7 +36,8 @@ export class PendingSubmission implements Party {
 
   /** `onAbort` is called when the caller goes away before the answer. SIZE_LIMIT where a job fits no bucket. */
   constructor(submission: Submission, enqueuedMs: number, onAbort: (pending: PendingSubmission) => void) {
-    const { jobs, priority, deadlineMs, signal } = submission;
+    const { jobs, priority, deadlineMs, signal, forbidFallback = false } = submission;
+    this.forbidFallback = forbidFallback;
     this.tickets = jobs.map((job, index) => ({
       party: this,
       job,
@@ -41,6 +48,7 @@ export class PendingSubmission implements Party {
       priority,
       enqueuedMs,
       deadlineMs,
+      failedOn: null,
       compiling: null,
     }));
     this.#results = new Array<JobResult>(jobs.length);

@@ -18,7 +18,7 @@ export interface QueuedJob extends WaitingJob {
  */
 export class WaitingRoom<J extends QueuedJob> {
   readonly #maxQueue: number;
-  /** Insertion order is order of arrival, as the clock never goes back. */
+  /** Insertion order is order of arrival: the clock never goes back, and `restore` sorts. */
   readonly #lines: Readonly<Record<Priority, Set<J>>> = { HIGH: new Set(), NORMAL: new Set(), LOW: new Set() };
   #depth = 0;
   #order: readonly J[] | null = null;
@@ -64,6 +64,20 @@ export class WaitingRoom<J extends QueuedJob> {
       this.#earliestDeadlineMs = job.deadlineMs;
     }
     if (job.party.waiting++ === 0) this.#depth++;
+  }
+
+  /** Takes jobs back that have been in the room: each stands where it stood by the time of its arrival, before equals. */
+  restore(jobs: readonly J[]): void {
+    for (const priority of new Set(jobs.map((job) => job.priority))) {
+      const line = this.#lines[priority];
+      const others = [...line];
+      line.clear();
+      for (const job of jobs) if (job.priority === priority) this.add(job);
+      for (const job of others) line.add(job);
+      const ordered = [...line].sort((a, b) => a.enqueuedMs - b.enqueuedMs);
+      line.clear();
+      for (const job of ordered) line.add(job);
+    }
   }
 
   /** Safe to call for a job that has left already. */

@@ -32,6 +32,7 @@ const arrivals = fc.record({
   priority: fc.constantFrom('LOW', 'NORMAL', 'HIGH'),
   deadlineInMs: fc.constantFrom(Infinity, Infinity, Infinity, 0, 1, 7, 30, 200),
   cancelInMs: fc.constantFrom(Infinity, Infinity, Infinity, Infinity, 0, 1, 7, 30),
+  forbidFallback: fc.constantFrom(false, false, false, true),
 });
 
 const scenarios = fc.record({
@@ -45,7 +46,9 @@ const scenarios = fc.record({
   concurrency: fc.constantFrom(1, 1, 2),
   runMs: fc.array(fc.constantFrom(0.5, 2, 10, 40), { minLength: 1, maxLength: 5 }),
   /** Every so many runs fail; 0 = none. */
-  failEvery: fc.constantFrom(0, 0, 3, 7),
+  failEvery: fc.constantFrom(0, 0, 1, 3, 7),
+  /** Whether another engine runs what failed, once. */
+  hasFallback: fc.boolean(),
   compileMs: fc.constantFrom(0, 5, 60),
   drainAtMs: fc.constantFrom(Infinity, Infinity, 30),
 });
@@ -56,8 +59,9 @@ interface Call {
   readonly jobs: readonly TrackedJob[];
   readonly deadlineMs: number;
   readonly controller: AbortController;
-  /** One of its batches failed, so its rejection is on its way. */
+  /** One of its batches failed for good, so its rejection is on its way. */
   failing: boolean;
+  readonly forbidFallback: boolean;
   outcome: readonly JobResult[] | CoordinatorError | null;
   answers: number;
 }
@@ -68,6 +72,7 @@ interface TrackedJob {
   readonly rank: number;
   readonly arrivedMs: number;
   runs: number;
+  failures: number;
 }
 
 /** Plays a scenario and checks every promise as it goes. Times before the first arrival are 0. */
@@ -84,18 +89,23 @@ class Simulation {
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
-    const { concurrency, runMs, failEvery, compileMs, limits } = scenario;
+    const { concurrency, runMs, failEvery, compileMs, hasFallback, limits } = scenario;
     this.#store = new FakePrograms({
       clock: this.clock,
       concurrency,
       runMs: (_bucket, run) => runMs[run % runMs.length]!,
       failure: (run) => {
         if (failEvery === 0 || run % failEvery !== failEvery - 1) return null;
-        for (const mark of this.#store.runs[run]!.marks) if (mark !== 0) this.#byMark.get(mark)!.call.failing = true;
+        for (const mark of this.#store.runs[run]!.marks) {
+          if (mark === 0) continue;
+          const { call, tracked } = this.#byMark.get(mark)!;
+          if (++tracked.failures > 1 || !hasFallback || call.forbidFallback) call.failing = true;
+        }
         return new CoordinatorError('ENGINE_FAILED', 'lost');
       },
       isWarm: (spec) => warmKeys.includes(spec.soft!.iterations),
       compileMs: (_spec, bucket) => compileMs * bucket.batch,
+      hasFallback,
       compileFailure: (spec) =>
         spec.soft!.iterations === brokenKey ? new CoordinatorError('COMPILE_FAILED', 'refused') : null,
       onRun: (run) => this.#keep(() => this.#checkRun(run)),
@@ -133,7 +143,7 @@ class Simulation {
     expect(this.#batcher.inFlight).toBe(0);
   }
 
-  #arrive({ jobs, priority, deadlineInMs, cancelInMs }: Scenario['arrivals'][number]): void {
+  #arrive({ jobs, priority, deadlineInMs, cancelInMs, forbidFallback }: Scenario['arrivals'][number]): void {
     const nowMs = this.clock.nowMs();
     const tracked = jobs.map(({ agentCount, taskCount, iterations }, i): TrackedJob => ({
       job: givenJob(agentCount, taskCount, this.#byMark.size + i + 1, givenSpec(iterations)),
@@ -141,6 +151,7 @@ class Simulation {
       rank: rankOf(priority, nowMs),
       arrivedMs: nowMs,
       runs: 0,
+      failures: 0,
     }));
     const controller = new AbortController();
     const call: Call = {
@@ -148,6 +159,7 @@ class Simulation {
       deadlineMs: nowMs + deadlineInMs,
       controller,
       failing: false,
+      forbidFallback,
       outcome: null,
       answers: 0,
     };
@@ -159,7 +171,13 @@ class Simulation {
     };
     const depthBefore = this.#batcher.depth;
     this.#batcher
-      .submit({ jobs: tracked.map(({ job }) => job), priority, deadlineMs: call.deadlineMs, signal: controller.signal })
+      .submit({
+        jobs: tracked.map(({ job }) => job),
+        priority,
+        forbidFallback,
+        deadlineMs: call.deadlineMs,
+        signal: controller.signal,
+      })
       .then(settled, (thrown: unknown) => {
         settled(thrown as CoordinatorError);
         this.#keep(() => this.#checkRefusal(thrown, depthBefore));
@@ -178,7 +196,7 @@ class Simulation {
   #checkRefusal(thrown: unknown, depthBefore: number): void {
     if (!(thrown instanceof CoordinatorError) || thrown.code === 'INTERNAL') throw thrown;
     if (thrown.code !== 'QUEUE_FULL') return;
-    expect(depthBefore).toBe(this.#scenario.limits.maxQueue);
+    expect(depthBefore).toBeGreaterThanOrEqual(this.#scenario.limits.maxQueue);
     expect(thrown.retryAfterMs).toBeGreaterThan(0);
   }
 
@@ -196,7 +214,9 @@ class Simulation {
       expect(tracked.job.key).toBe(key);
       expect(tracked.own.agents).toBeLessThanOrEqual(bucket.agents);
       expect(tracked.own.tasks).toBeLessThanOrEqual(bucket.tasks);
-      expect(++tracked.runs).toBe(1);
+      // Once, and once more where the first run failed.
+      expect(++tracked.runs).toBe(tracked.failures + 1);
+      expect(tracked.failures).toBeLessThanOrEqual(this.#scenario.hasFallback && !call.forbidFallback ? 1 : 0);
       expect(call.answers).toBe(0);
       expect(call.controller.signal.aborted).toBe(false);
       expect(call.deadlineMs).toBeGreaterThan(nowMs);
@@ -211,7 +231,9 @@ class Simulation {
   /** Nothing more happens at this time. */
   #checkRest(): void {
     const { limits, concurrency } = this.#scenario;
-    expect(this.#batcher.depth).toBeLessThanOrEqual(limits.maxQueue);
+    // What failed comes back to the queue, however full it is.
+    const returning = this.#scenario.hasFallback ? (concurrency + 1) * limits.maxBatch : 0;
+    expect(this.#batcher.depth).toBeLessThanOrEqual(limits.maxQueue + returning);
     expect(this.#batcher.inFlight).toBeLessThanOrEqual(concurrency + 1);
     const runnable = this.#runnable();
     if (this.#batcher.inFlight < concurrency) expect(runnable).toEqual([]);
@@ -236,7 +258,7 @@ class Simulation {
           !jobs.some(({ job }) => job.spec.soft!.iterations === brokenKey),
       )
       .flatMap(({ jobs }) => jobs)
-      .filter(({ runs, job, own }) => runs === 0 && this.#store.isReady(job.spec, own));
+      .filter(({ runs, failures, job, own }) => runs === failures && this.#store.isReady(job.spec, own));
   }
 }
 

@@ -16,7 +16,7 @@ let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-'));
   const addresses = ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
-  server = await startServer(loadConfig([...addresses, '--log-level', 'silent'], {}).config);
+  server = await startServer(loadConfig([...addresses, '--log-level', 'silent', '--engine', 'onnx'], {}).config);
   await server.ready;
 }, 60_000);
 

@@ -12,7 +12,7 @@ let client: RawClient;
 
 beforeAll(async () => {
   const { config } = loadConfig(
-    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent'],
+    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--engine', 'onnx'],
     {},
   );
   server = await startServer(config);

@@ -16,7 +16,10 @@ function demo(
   atLine: (line: string, kill: (signal: NodeJS.Signals) => void) => void = () => undefined,
 ): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [join(packageRoot, 'dist/client/cli.js'), 'demo', ...argv]);
+    const child = spawn(process.execPath, [join(packageRoot, 'dist/client/cli.js'), 'demo', ...argv], {
+      // Whatever plugins are installed.
+      env: { ...process.env, TC_ENGINE: 'onnx' },
+    });
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk: Buffer) => {

@@ -1,3 +1,3 @@
 import { describeGoldenCases } from './golden-over-grpc.js';
 
-describeGoldenCases('golden cases over gRPC', () => []);
+describeGoldenCases('golden cases over gRPC', () => ['--engine', 'onnx']);

@@ -79,7 +79,9 @@ test.each([
 test('without the CUDA library it says so and runs on the CPU', async () => {
   const { code, out, err } = await serve(['--onnx-providers=cuda,cpu']);
   expect({ code, err }).toEqual({ code: 0, err: '' });
-  expect(out).toContain('is not installed (see the README): running on the CPU');
+  expect(out).toContain(
+    '"engine":"onnx cuda","reason":"--onnx-providers: the CUDA library of ONNX Runtime is not installed',
+  );
   expect(out).toContain('"device":"cpu"');
 });
 

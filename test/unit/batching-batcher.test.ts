@@ -2,8 +2,9 @@
 import { getEventListeners } from 'node:events';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherLimits, type BatcherOptions, type ProgramSource } from '../../src/batching/batcher.js';
+import { Batcher, type BatcherLimits, type BatcherOptions } from '../../src/batching/batcher.js';
 import type { Job, JobResult, Submission } from '../../src/batching/job.js';
+import type { ProgramSource } from '../../src/batching/program-source.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { createMetrics } from '../../src/metrics.js';
 import type { Priority } from '../../src/problem.js';
@@ -19,6 +20,7 @@ interface Call {
 interface CallOptions {
   readonly deadlineMs?: number;
   readonly priority?: Priority;
+  readonly forbidFallback?: boolean;
 }
 
 function optionsOf(clock: VirtualClock, store: ProgramSource, limits: Partial<BatcherLimits> = {}): BatcherOptions {
@@ -38,11 +40,13 @@ function setUp(limits: Partial<BatcherLimits> = {}, programs: Omit<FakeProgramsO
     ...optionsOf(clock, store, limits),
     metrics,
   });
-  const call = (jobs: Job | readonly Job[], { deadlineMs = Infinity, priority = 'NORMAL' }: CallOptions = {}): Call => {
+  const call = (jobs: Job | readonly Job[], options: CallOptions = {}): Call => {
+    const { deadlineMs = Infinity, priority = 'NORMAL', forbidFallback = false } = options;
     const controller = new AbortController();
     const made: Call = { controller, outcome: null, answers: 0 };
     const list = Array.isArray(jobs) ? (jobs as readonly Job[]) : [jobs as Job];
-    const submission: Submission = { jobs: list, priority, deadlineMs, signal: controller.signal };
+    const { signal } = controller;
+    const submission: Submission = { jobs: list, priority, forbidFallback, deadlineMs, signal };
     batcher.submit(submission).then(
       (results) => {
         made.outcome = results;
@@ -291,6 +295,102 @@ describe('failures', () => {
   });
 });
 
+describe('where another engine can run what failed', () => {
+  const failing = (failures: readonly number[]): Omit<FakeProgramsOptions, 'clock'> => ({
+    hasFallback: true,
+    runMs: () => 5,
+    failure: (run) => (failures.includes(run) ? new CoordinatorError('ENGINE_FAILED', 'lost') : null),
+  });
+
+  it('every member of a failed batch is run once more there, and its neighbours in the queue are served', async () => {
+    const { clock, store, call } = setUp({}, failing([0]));
+    const jobs = [givenJob(16, 16, 1), givenJob(16, 16, 2), givenJob(16, 16, 3)];
+    const calls = jobs.map((job) => call(job));
+    await clock.advanceAsync(30);
+    expect(calls.map(planOf)).toEqual(jobs.map(expectedPlan));
+    expect(resultsOf(calls[0]!)[0]).toMatchObject({ engine: 'xla' });
+    expect(resultsOf(calls[1]!)[0]).toMatchObject({ engine: 'onnx' });
+    expect(calls.map(({ answers }) => answers)).toEqual([1, 1, 1]);
+    expect(store.reports).toEqual(['execution_failed', 'succeeded', 'succeeded']);
+  });
+
+  it('a run that fails there, too, is answered with its error', async () => {
+    const { clock, store, call } = setUp({}, failing([0, 1]));
+    const made = call(givenJob(16, 16));
+    await clock.advanceAsync(30);
+    expect(codeOf(made)).toBe('ENGINE_FAILED');
+    expect(store.runs).toHaveLength(2);
+  });
+
+  it('goes before what came later', async () => {
+    const { clock, store, call } = setUp({ maxBatch: 1 }, failing([0]));
+    for (const mark of [1, 2, 3, 4]) call(givenJob(16, 16, mark));
+    await clock.advanceAsync(60);
+    // The second was staged when the first failed.
+    expect(store.runs.map(({ marks }) => marks[0])).toEqual([1, 2, 1, 3, 4]);
+  });
+
+  it('a deadline that has passed by then is answered as such', async () => {
+    const { clock, store, call } = setUp({}, failing([0]));
+    const made = call(givenJob(16, 16), { deadlineMs: 1005 });
+    await clock.advanceAsync(30);
+    expect(codeOf(made)).toBe('DEADLINE_EXPIRED');
+    expect(store.runs).toHaveLength(1);
+  });
+
+  it('an answer with NaN is never given out', async () => {
+    const { clock, store, call } = setUp({}, { hasFallback: true, givesNaN: (run) => run === 0 });
+    const job = givenJob(16, 16);
+    const made = call(job);
+    await clock.advanceAsync(30);
+    expect(planOf(made)).toEqual(expectedPlan(job));
+    expect(store.reports).toEqual(['not_finite', 'succeeded']);
+  });
+
+  it('NaN is INTERNAL where there is no other engine', async () => {
+    const { clock, call } = setUp({}, { givesNaN: () => true });
+    const made = call(givenJob(16, 16));
+    await clock.advanceAsync(30);
+    expect(codeOf(made)).toBe('INTERNAL');
+  });
+});
+
+describe('calls that forbid a fallback', () => {
+  it('are refused at once while the preferred engine is down, and others are served', async () => {
+    const { clock, store, call } = setUp();
+    store.fallingBack = true;
+    const strict = call(givenJob(16, 16), { forbidFallback: true });
+    const other = call(givenJob(16, 16));
+    await clock.advanceAsync(0);
+    expect(codeOf(strict)).toBe('FALLBACK_FORBIDDEN');
+    await clock.advanceAsync(10);
+    expect(codeOf(other)).toBe(null);
+    expect(other.answers).toBe(1);
+  });
+
+  it('are refused rather than run elsewhere when their run fails; their neighbours in the batch are answered', async () => {
+    const failure = (run: number) => (run === 1 ? new CoordinatorError('ENGINE_FAILED', 'lost') : null);
+    const { clock, call } = setUp({}, { hasFallback: true, runMs: () => 5, failure });
+    call(givenJob(16, 16));
+    const [strict, other] = [call(givenJob(16, 16), { forbidFallback: true }), call(givenJob(16, 16))];
+    await clock.advanceAsync(60);
+    expect(codeOf(strict)).toBe('FALLBACK_FORBIDDEN');
+    expect(other.answers).toBe(1);
+    expect(resultsOf(other)[0]).toMatchObject({ engine: 'xla' });
+  });
+
+  it('are refused where the preferred engine goes down while they wait', async () => {
+    const { clock, store, call } = setUp({}, { runMs: () => 5 });
+    call(givenJob(16, 16));
+    const [strict, other] = [call(givenJob(16, 16), { forbidFallback: true }), call(givenJob(16, 16))];
+    store.fallingBack = true;
+    await clock.advanceAsync(60);
+    expect(codeOf(strict)).toBe('FALLBACK_FORBIDDEN');
+    expect(other.answers).toBe(1);
+    expect(resultsOf(other)).toHaveLength(1);
+  });
+});
+
 describe('programs that are not ready', () => {
   const cold = (iterations: number) => ({
     isWarm: (spec: { soft: { iterations: number } | null }) => spec.soft?.iterations !== iterations,
@@ -324,8 +424,13 @@ describe('programs that are not ready', () => {
     const only = { batch: 4, agents: 16, tasks: 16 };
     const store: ProgramSource = {
       concurrency: 1,
-      ready: (spec, key, wanted) => (wanted.agents <= 16 ? fake.ready(spec, key, only) : null),
+      fallingBack: false,
+      ready: (spec, key, wanted, parameters, avoid) =>
+        wanted.agents <= 16 ? fake.ready(spec, key, only, parameters, avoid) : null,
       prepare: () => new Promise(() => undefined),
+      isFallback: () => false,
+      succeeded: () => undefined,
+      failed: () => false,
     };
     const { signal } = new AbortController();
     const batcher = new Batcher(optionsOf(clock, store));

@@ -86,9 +86,9 @@ test.each([
   [[], { TC_MAX_BATCH: '0' }, "TC_MAX_BATCH: expected a whole number from 1 to 32, received '0'"],
   [['--engine', 'gpu'], {}, "--engine: expected one of auto, xla, onnx, received 'gpu'"],
   [
-    ['--pjrt-plugin', '/a.so'],
+    ['--pjrt-plugin', '/a.so', '--engine', 'onnx'],
     {},
-    '--pjrt-plugin: expected --engine xla beside it, as auto is ONNX Runtime in this version',
+    '--pjrt-plugin: expected --engine auto or xla beside it, received onnx',
   ],
   [['--max-btach', '4'], {}, 'unknown flag --max-btach; did you mean --max-batch?'],
   [['--colour', 'red'], {}, 'unknown flag --colour'],
