@@ -51,6 +51,8 @@ export interface Engine {
   readonly device: string;
   /** How many batches it can usefully have in flight; the batcher calls it idle below that. */
   readonly concurrency: number;
+  /** How many programs it can usefully load at a time. 1 unless it says so. */
+  readonly loadConcurrency?: number;
   /** Why it will never run anything again (a hung or lost device, closed); null while it does or recovers by itself. */
   readonly lost: string | null;
   /** Resolves once it takes work again after a reset. Absent where an engine that lost its programs is `lost` for good. */

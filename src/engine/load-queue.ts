@@ -1,6 +1,7 @@
 /**
- * The order in which programs are loaded: one at a time, so that a running batch waits for at most one compilation;
- * first what callers wait for, then what was asked for most often. Requests for the same program share one load.
+ * The order in which programs are loaded: as many at a time as the engine says, first what callers wait for, then what was asked for
+ * most often. What nobody waits for is loaded one at a time, so that compilers do not take the machine from the traffic.
+ * Requests for the same program share one load.
  */
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
@@ -10,6 +11,8 @@ import type { StoredProgram } from './stored-program.js';
 
 export interface LoadQueueOptions {
   readonly clock: Clock;
+  /** Loads at a time; at least 1. */
+  readonly concurrency: number;
   /** `key` is `specKey(request.spec)`. */
   readonly load: (request: ProgramRequest, key: string) => Promise<StoredProgram>;
   readonly onRefused: (request: ProgramRequest, error: CoordinatorError) => void;
@@ -43,7 +46,8 @@ export class LoadQueue {
   readonly #options: LoadQueueOptions;
   readonly #queue = new Map<string, QueuedLoad>();
   readonly #failures = new Map<string, Failure>();
-  #loading: QueuedLoad | null = null;
+  /** Under way, by id. */
+  readonly #loading = new Map<string, QueuedLoad>();
 
   constructor(options: LoadQueueOptions) {
     this.#options = options;
@@ -60,10 +64,13 @@ export class LoadQueue {
       if (this.#options.clock.nowMs() < failure.untilMs) return Promise.reject(failure.error);
       this.#failures.delete(id);
     }
-    const queued = this.#loading?.id === id ? this.#loading : this.#queue.get(id);
+    const queued = this.#loading.get(id) ?? this.#queue.get(id);
     if (queued !== undefined) {
       queued.requests++;
-      queued.urgent ||= urgent;
+      if (urgent && !queued.urgent) {
+        queued.urgent = true;
+        this.#startNext();
+      }
       return queued.done;
     }
     if (this.#queue.size >= maxQueuedLoads && !this.#dropBackgroundLoad()) {
@@ -76,9 +83,9 @@ export class LoadQueue {
     return load.done;
   }
 
-  /** The load under way is lost and will reject by itself: the next one starts, which may be the same program anew. */
+  /** The loads under way are lost and will reject by themselves: the next ones start, which may be the same programs anew. */
   abandonCurrent(): void {
-    this.#loading = null;
+    this.#loading.clear();
     this.#startNext();
   }
 
@@ -95,16 +102,25 @@ export class LoadQueue {
   }
 
   #startNext(): void {
-    if (this.#loading !== null) return;
+    while (this.#loading.size < this.#options.concurrency) {
+      const next = this.#next();
+      if (next === null) return;
+      this.#queue.delete(next.id);
+      this.#loading.set(next.id, next);
+      void this.#run(next);
+    }
+  }
+
+  /** Null where nothing may be started now. */
+  #next(): QueuedLoad | null {
     let next: QueuedLoad | null = null;
     for (const load of this.#queue.values()) {
       if (next === null || (load.urgent && !next.urgent)) next = load;
       else if (load.urgent === next.urgent && load.requests > next.requests) next = load;
     }
-    if (next === null) return;
-    this.#queue.delete(next.id);
-    this.#loading = next;
-    void this.#run(next);
+    if (next === null || next.urgent) return next;
+    for (const { urgent } of this.#loading.values()) if (!urgent) return null;
+    return next;
   }
 
   async #run(load: QueuedLoad): Promise<void> {
@@ -115,8 +131,8 @@ export class LoadQueue {
       if (error.code !== 'ENGINE_FAILED') this.#rememberFailure(load, error);
       load.reject(error);
     }
-    if (this.#loading !== load) return;
-    this.#loading = null;
+    if (this.#loading.get(load.id) !== load) return;
+    this.#loading.delete(load.id);
     this.#startNext();
   }
 

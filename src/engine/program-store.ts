@@ -66,6 +66,7 @@ export class ProgramStore {
     this.#options = options;
     this.#queue = new LoadQueue({
       clock: options.clock,
+      concurrency: options.engine.loadConcurrency ?? 1,
       load: (request, key) => this.#compile(request, key),
       onRefused: ({ spec, bucket }, { message }) =>
         options.log?.('a program could not be loaded', { bucket: bucketName(bucket), spec, reason: message }),
@@ -127,18 +128,22 @@ export class ProgramStore {
   }
 
   /**
-   * Loads a set of programs and remembers it in place of the previous one: it is loaded again after an engine reset.
-   * Programs that fail are returned and do not stop the others.
+   * Loads a set of programs, as many at a time as the engine says, and remembers it in place of the previous one: it is loaded
+   * again after an engine reset. Programs that fail are returned and do not stop the others.
    */
   async warm(requests: readonly ProgramRequest[], progress?: WarmProgress): Promise<WarmFailure[]> {
     this.#warmSet = requests;
     const failures: WarmFailure[] = [];
+    let next = 0;
     let done = 0;
-    for (const request of requests) {
-      const error = await this.#warmOne(request);
-      if (error !== null) failures.push({ bucket: request.bucket, error });
-      progress?.(++done, requests.length);
-    }
+    const warmThem = async (): Promise<void> => {
+      for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
+        const error = await this.#warmOne(request);
+        if (error !== null) failures.push({ bucket: request.bucket, error });
+        progress?.(++done, requests.length);
+      }
+    };
+    await Promise.all(Array.from({ length: this.#options.engine.loadConcurrency ?? 1 }, warmThem));
     return failures;
   }
 
@@ -232,7 +237,7 @@ export class ProgramStore {
       engine.unload(loaded);
       metrics.executableCache.inc({ result: 'evicted' });
     }
-    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, this.#residentBytes);
+    metrics.executableResidentBytes.set(this.#residentBytes);
   }
 
   /** The engine lost everything: so does the store. What is queued stays queued; the warm set comes back behind it. */
@@ -240,8 +245,7 @@ export class ProgramStore {
     for (const family of this.#families.values()) for (const program of family) program.release();
     this.#families.clear();
     this.#residentBytes = 0;
-    const { engine, metrics } = this.#options;
-    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, 0);
+    this.#options.metrics.executableResidentBytes.set(0);
     this.#queue.abandonCurrent();
     for (const request of this.#warmSet) this.#load(request, specKey(request.spec), false).catch(() => undefined);
   }
@@ -266,7 +270,7 @@ function volume(bucket: Bucket): number {
 }
 
 /** A batch without problems: every slot as the signature pads it. */
-export function paddingInputs(signature: Signature, bucket: Bucket): TensorData[] {
+function paddingInputs(signature: Signature, bucket: Bucket): TensorData[] {
   return signature.inputs.map((input) => {
     const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
     const data = input.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);

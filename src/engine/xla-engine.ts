@@ -39,6 +39,8 @@ export interface XlaEngineOptions {
   readonly cache?: ExecutableCache | null;
   /** See `XlaCompilerOptions`. Needed beside `cache`. */
   readonly host?: string;
+  /** Programs compiled at a time. Each takes a thread of libuv's pool, of which others need one too. Default 2. */
+  readonly loadConcurrency?: number;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -49,6 +51,7 @@ const assumedExecutableBytes = 1024 * 1024;
 export class XlaEngine implements Engine {
   readonly name = 'xla';
   readonly concurrency = 1;
+  readonly loadConcurrency: number;
   readonly device: string;
   /** Build of the plugin's platform, for people. */
   readonly platformVersion: string;
@@ -65,6 +68,7 @@ export class XlaEngine implements Engine {
   private constructor(options: XlaEngineOptions, client: PjrtClient) {
     this.#options = options;
     this.#client = client;
+    this.loadConcurrency = options.loadConcurrency ?? 2;
     this.#compiler = new XlaCompiler(client, {
       cache: options.cache ?? null,
       host: options.host ?? '',

@@ -12,6 +12,7 @@ class ScriptedEngine implements Engine {
   readonly name = 'onnx';
   readonly device = 'cpu';
   readonly concurrency = 1;
+  readonly loadConcurrency: number;
   readonly lost = null;
   /** Loads that were asked for, in order, and settle by `finish` or `fail`. */
   readonly loads: {
@@ -25,6 +26,10 @@ class ScriptedEngine implements Engine {
   /** Runs after the first one of each program. */
   readonly runs: { readonly name: string; readonly finish: () => void }[] = [];
   readonly #listeners: ((reason: LossReason) => void)[] = [];
+
+  constructor(loadConcurrency: number) {
+    this.loadConcurrency = loadConcurrency;
+  }
 
   load(request: ProgramRequest): Promise<LoadedProgram> {
     return new Promise((resolve, fail) => {
@@ -80,8 +85,8 @@ const given: ProgramSpec = {
 };
 const parameters = new Map();
 
-function setUp(memoryLimitBytes = 10_000) {
-  const engine = new ScriptedEngine();
+function setUp(memoryLimitBytes = 10_000, loadConcurrency = 1) {
+  const engine = new ScriptedEngine(loadConcurrency);
   const metrics = createMetrics(new Registry());
   let nowMs = 0;
   const clock: Clock = { nowMs: () => nowMs, after: () => () => undefined };
@@ -273,6 +278,54 @@ describe('program store', () => {
     });
     await expect(waiting[65]).rejects.toMatchObject({ code: 'QUEUE_FULL', retryable: true });
     expect(engine.loads).toHaveLength(1);
+  });
+
+  it('loads as many programs at a time as the engine says, and what nobody waits for one at a time', async () => {
+    const { engine, ready, prepare } = setUp(10_000, 3);
+    const waiting = prepare(b(32, 128));
+    engine.loads[0]!.finish();
+    await waiting;
+    for (const size of [16, 32, 64]) expect(ready(b(1, size))!.bucket).toEqual(b(32, 128));
+    await settle();
+    expect(names(engine.loads)).toEqual(['b32 n128 m128', 'b1 n16 m16']);
+    const urgent = [100, 101, 102].map((size) => prepare(b(1, 1024, size)));
+    await settle();
+    expect(names(engine.loads).slice(2)).toEqual(['b1 n1024 m100', 'b1 n1024 m101']);
+    engine.loads[3]!.finish();
+    await settle();
+    expect(names(engine.loads).slice(4)).toEqual(['b1 n1024 m102']);
+    for (const load of engine.loads.slice(1)) load.finish();
+    await Promise.all(urgent);
+    await settle();
+    expect(names(engine.loads).slice(5)).toEqual(['b1 n32 m32']);
+  });
+
+  it('starts what a caller begins to wait for beside what nobody waits for', async () => {
+    const { engine, store, ready, prepare } = setUp(10_000, 2);
+    const waiting = prepare(b(1, 32));
+    engine.loads[0]!.finish();
+    await waiting;
+    ready(b(1, 16, 8));
+    ready(b(1, 16, 9));
+    await settle();
+    expect(names(engine.loads)).toEqual(['b1 n32 m32', 'b1 n16 m8']);
+    const warming = store.warm([{ spec: given, bucket: b(1, 16, 9), parameters }]);
+    await settle();
+    expect(names(engine.loads).slice(2)).toEqual(['b1 n16 m9']);
+    engine.loads[2]!.finish();
+    expect(await warming).toEqual([]);
+  });
+
+  it('warms as many programs at a time as the engine says', async () => {
+    const { engine, store } = setUp(10_000, 2);
+    const warming = store.warm([b(1, 16), b(1, 32), b(1, 64)].map((bucket) => ({ spec: given, bucket, parameters })));
+    expect(names(engine.loads)).toEqual(['b1 n16 m16', 'b1 n32 m32']);
+    engine.loads[1]!.finish();
+    await settle();
+    expect(names(engine.loads).slice(2)).toEqual(['b1 n64 m64']);
+    engine.loads[0]!.finish();
+    engine.loads[2]!.finish();
+    expect(await warming).toEqual([]);
   });
 
   it('forgets everything when the engine is reset and loads the warm set again', async () => {
