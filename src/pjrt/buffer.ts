@@ -79,9 +79,17 @@ export class PjrtBuffer extends PjrtObject {
     client.api.call(args);
     const buffer = new PjrtBuffer(client, args.pointer('buffer'), elementType, dims);
     const returned = new PjrtEvent(client.api, args.pointer('doneWithHostBuffer'), client, data);
-    if (returned.ready) returned.dispose();
-    else buffer.#returned = returned;
-    return buffer;
+    buffer.#returned = returned;
+    try {
+      if (returned.ready) {
+        buffer.#returned = null;
+        returned.dispose();
+      }
+      return buffer;
+    } catch (error) {
+      buffer.dispose();
+      throw error;
+    }
   }
 
   get byteLength(): number {
@@ -162,7 +170,14 @@ export class PjrtBuffer extends PjrtObject {
     const returned = this.#returned;
     this.#returned = null;
     if (returned === null) return;
-    if (returned.ready) returned.dispose();
-    else returned.settle().catch(() => undefined); // the transfer's error, which whatever used the buffer has reported
+    try {
+      if (!returned.ready) {
+        returned.settle().catch(() => undefined); // the transfer's error, which whatever used the buffer has reported
+        return;
+      }
+    } catch {
+      // Whether it is ready cannot be told: nothing to wait for.
+    }
+    returned.dispose();
   }
 }

@@ -1,6 +1,6 @@
 /** A client: the devices of one plugin, and what is made on them. */
 import { encodeCompileOptions, type CompileOptions } from './compile-options.js';
-import type { PjrtApi } from './call.js';
+import { PjrtError, type PjrtApi } from './call.js';
 import { PjrtBuffer, type HostBufferSemantics } from './buffer.js';
 import { PjrtDevice } from './device.js';
 import { PjrtLoadedExecutable } from './executable.js';
@@ -34,21 +34,28 @@ export class PjrtClient extends PjrtObject {
   private constructor(api: PjrtApi, handle: bigint) {
     super('client', handle, null);
     this.api = api;
-    const name = new NativeStruct('Client_PlatformName');
-    name.set('client', handle);
-    api.call(name);
-    this.platformName = name.text('platformName', 'platformNameSize');
-    this.deviceMemoryIsHost = this.platformName === 'cpu';
-    const version = new NativeStruct('Client_PlatformVersion');
-    version.set('client', handle);
-    api.call(version);
-    this.platformVersion = version.text('platformVersion', 'platformVersionSize');
-    const devices = new NativeStruct('Client_AddressableDevices');
-    devices.set('client', handle);
-    api.call(devices);
-    this.devices = readPointers(devices.pointer('devices'), devices.number('numDevices')).map(
-      (device) => new PjrtDevice(api, device),
-    );
+    try {
+      const name = new NativeStruct('Client_PlatformName');
+      name.set('client', handle);
+      api.call(name);
+      this.platformName = name.text('platformName', 'platformNameSize');
+      this.deviceMemoryIsHost = this.platformName === 'cpu';
+      const version = new NativeStruct('Client_PlatformVersion');
+      version.set('client', handle);
+      api.call(version);
+      this.platformVersion = version.text('platformVersion', 'platformVersionSize');
+      const devices = new NativeStruct('Client_AddressableDevices');
+      devices.set('client', handle);
+      api.call(devices);
+      this.devices = readPointers(devices.pointer('devices'), devices.number('numDevices')).map(
+        (device) => new PjrtDevice(api, device),
+      );
+      if (this.devices.length === 0)
+        throw new PjrtError('NOT_FOUND', 'no device belongs to this process', 'PJRT_Client_AddressableDevices');
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   /**

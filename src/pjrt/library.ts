@@ -52,7 +52,14 @@ export function loadPlugin(path: string): PjrtApi {
     throw new CoordinatorError('PLUGIN_INCOMPATIBLE', `${path}: expected a table of functions, GetPjrtApi gave none`);
   }
   const api = new PjrtApi(table, path);
+  try {
+    api.call(new NativeStruct('Plugin_Initialize'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CoordinatorError('PLUGIN_INCOMPATIBLE', `${path}: the plugin does not start: ${reason}`, {
+      cause: error,
+    });
+  }
   pinned.set(path, { handle, api });
-  api.call(new NativeStruct('Plugin_Initialize'));
   return api;
 }

@@ -65,7 +65,9 @@ export async function runOnHostArrays(
     const outputs = results.map(
       ({ elementType, dims }, index) => options.into?.[index] ?? newHostArray(elementType, elementCount(dims)),
     );
-    await Promise.all(results.map((result, index) => result.copyToHost(outputs[index]!)));
+    // All of them, also after one failed: until then they write to `outputs`, which may be the caller's.
+    const copies = await Promise.allSettled(results.map((result, index) => result.copyToHost(outputs[index]!)));
+    for (const copy of copies) if (copy.status === 'rejected') throw copy.reason as Error;
     return {
       outputs,
       transferInMs: transferredMs - startMs,

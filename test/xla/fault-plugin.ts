@@ -24,6 +24,7 @@ import {
 /** Where rules apply. */
 export type FaultyCall =
   | 'Client_Create'
+  | 'Client_AddressableDevices'
   | 'Client_Compile'
   | 'Client_BufferFromHostBuffer'
   | 'Executable_DeserializeAndLoad'
@@ -31,6 +32,7 @@ export type FaultyCall =
   | 'LoadedExecutable_GetExecutable'
   | 'LoadedExecutable_AddressableDevices'
   | 'LoadedExecutable_Execute'
+  | 'Event_IsReady'
   | 'Buffer_ReadyEvent'
   | 'Buffer_ToHostBuffer'
   | 'Buffer_OpaqueDeviceMemoryDataPointer'
@@ -240,6 +242,8 @@ export class FaultPlugin {
     this.#replace('Executable_DeserializeAndLoad', nowhere, (args) => [
       ['loaded executable', args.pointer('loadedExecutable')],
     ]);
+    this.#replace('Client_AddressableDevices', nowhere, () => []);
+    this.#replace('Event_IsReady', nowhere, () => []);
     this.#replace('Executable_Serialize', nowhere, () => []);
     this.#replace('LoadedExecutable_AddressableDevices', nowhere, () => []);
     this.#replace('LoadedExecutable_GetExecutable', nowhere, (args) => [['executable', args.pointer('executable')]]);

@@ -97,6 +97,9 @@ test('a device that cannot be opened is ENGINE_FAILED with the plugin’s words,
     code: 'ENGINE_FAILED',
     message: 'PJRT_Client_Create: UNAVAILABLE: the chip is taken',
   });
+  plugin.arm({ at: 'Client_AddressableDevices', how: 'error', code: 'INTERNAL', message: 'no answer' });
+  expect(await failure(open())).toMatchObject({ code: 'ENGINE_FAILED' });
+  expect(plugin.ledger.live()).toEqual({});
   await expect((await open()).load({ spec, bucket: small, parameters })).resolves.toBeDefined();
 });
 
@@ -136,6 +139,7 @@ describe.each([
     ['LoadedExecutable_Execute', 'late-error', 'DATA_LOSS', undefined],
     ['LoadedExecutable_Execute', 'late-error', 'ABORTED', 20],
     ['Buffer_OpaqueDeviceMemoryDataPointer', 'error', 'INTERNAL', undefined],
+    ['Event_IsReady', 'error', 'UNKNOWN', undefined],
   ] as const)(
     'that %s lets down (%s, %s) is ENGINE_FAILED; those beside it are answered',
     async (at, how, code, afterMs) => {
