@@ -20,6 +20,8 @@ export interface Site {
   readonly view: (operand: Operand) => View;
   /** The equation that defines the operand, where nothing else reads it. */
   readonly soleDefinition: (operand: Operand) => Equation | undefined;
+  /** See `StableHloOptions`. */
+  readonly forCpu: boolean;
 }
 
 export type Rule = (site: Site) => readonly View[];
@@ -97,7 +99,7 @@ const reductions: Record<string, readonly [string, number, number]> = {
 };
 
 /** The base is reduced, so that nothing needs to be transposed first. */
-function reduce({ block, equation, view }: Site): readonly View[] {
+function reduce({ block, equation, view, forCpu }: Site): readonly View[] {
   const gone = equation.params['axis'] as readonly number[];
   const op = equation.params['op'] as string;
   const input = view(equation.inputs[0]!);
@@ -109,13 +111,55 @@ function reduce({ block, equation, view }: Site): readonly View[] {
   if (dimensions.length === 0) return [{ ...input, axes: left }];
   const [apply, float, integer] = reduction;
   const initial = block.scalar(dtype === 'float32' ? float : integer, dtype);
+  const reduced = (value: string, from: readonly number[], over: readonly number[]): string => {
+    const shape = from.filter((_, axis) => !over.includes(axis));
+    const types = `(${tensorType({ shape: from, dtype })}, ${tensorType({ shape: [], dtype })}) -> ${tensorType({ shape, dtype })}`;
+    const across = over.toSorted((a, b) => a - b).join(', ');
+    const text = `stablehlo.reduce(${value} init: ${initial}) applies ${apply} across dimensions = [${across}] : ${types}`;
+    return block.operation(text, [value, initial]);
+  };
   const shape = baseShape.filter((_, axis) => !dimensions.includes(axis));
-  const types = `(${tensorType(baseType(input))}, ${tensorType({ shape: [], dtype })}) -> ${tensorType({ shape, dtype })}`;
-  const across = dimensions.toSorted((a, b) => a - b).join(', ');
-  const text = `stablehlo.reduce(${base} init: ${initial}) applies ${apply} across dimensions = [${across}] : ${types}`;
+  const value = forCpu
+    ? reducedInParts(block, baseType(input), base, dimensions, reduced)
+    : reduced(base, baseShape, dimensions);
   const place = (axis: number): number => axis - dimensions.filter((dimension) => dimension < axis).length;
   const placed = left.map((axis) => (axis === null ? null : place(axis)));
-  return [{ base: block.operation(text, [base, initial]), baseShape: shape, axes: placed, dtype }];
+  return [{ base: value, baseShape: shape, axes: placed, dtype }];
+}
+
+/** XLA's CPU compiler cuts reductions of longer axes into windows of this length. */
+const longestReduction = 32;
+
+/**
+ * XLA's CPU compiler takes what it reduces into the loop that reduces it, but not where it has cut that loop up: then
+ * everything is written to memory first. So long axes are cut here, with the lanes of a vector as the second part.
+ */
+function reducedInParts(
+  block: StableHloBlock,
+  type: ArrayType,
+  base: string,
+  dimensions: readonly number[],
+  reduced: (value: string, from: readonly number[], over: readonly number[]) => string,
+): string {
+  let shape = [...type.shape];
+  let value = base;
+  for (const dimension of dimensions.toSorted((a, b) => b - a)) {
+    const length = shape[dimension]!;
+    const lanes = partLength(length);
+    if (lanes > 1) {
+      const parts = shape.toSpliced(dimension, 1, length / lanes, lanes);
+      value = reduced(block.reshape(value, { ...type, shape }, parts), parts, [dimension]);
+      shape = parts.toSpliced(dimension, 1);
+      value = block.operation(`stablehlo.optimization_barrier ${value} : ${tensorType({ ...type, shape })}`, [value]);
+    }
+  }
+  return reduced(value, shape, dimensions);
+}
+
+/** Length of the second of two parts of an axis, both short enough to be reduced at once; 1 where it is or cannot be. */
+function partLength(length: number): number {
+  if (length <= longestReduction) return 1;
+  return [16, 32].find((lanes) => length % lanes === 0 && length / lanes <= longestReduction) ?? 1;
 }
 
 /**

@@ -9,13 +9,14 @@ import { shapeOf, type View } from './view.js';
 export interface StableHloOptions {
   /** Loops with more equations than this, over all iterations, become a `stablehlo.while`; shorter ones are unrolled. */
   readonly unrollLimit?: number;
+  /** Written for XLA's CPU compiler, which fuses less by itself than those for accelerators. False unless set. */
+  readonly forCpu?: boolean;
 }
 
 /**
  * XLA compiles a body once but fuses across the iterations of an unrolled loop. Measured on its CPU plugin, two cores, 128
  * agents (unrolled / while): nine scaling iterations 0.29 / 0.30 ms, at a batch of 32 1.55 / 1.60 ms; ten iterations of
- * consensus 0.45 / 0.36 ms by sorting, 1.0 / 0.5 ms by bisection, which then takes 4.1 / 1.6 s to compile. So only the
- * nine iterations of `reference`, 13 equations each, are unrolled.
+ * consensus 0.45 / 0.36 ms with sorted medians. So only the nine iterations of `reference`, 13 equations each, are unrolled.
  */
 const defaultUnrollLimit = 128;
 
@@ -26,6 +27,7 @@ const defaultUnrollLimit = 128;
  */
 export function lowerToStableHlo(program: Program, options: StableHloOptions = {}): string {
   const { signature } = program;
+  const { forCpu = false } = options;
   const block = new StableHloBlock();
   const values = new Map<string, View>();
   const read = (name: string): View => values.get(name)!;
@@ -40,13 +42,13 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
   for (const stage of program.stages) {
     switch (stage.kind) {
       case 'traced':
-        write(stage.outputs, lowerGraph(block, stage.graph, stage.inputs.map(read)));
+        write(stage.outputs, lowerGraph(block, stage.graph, stage.inputs.map(read), forCpu));
         break;
       case 'loop': {
         const limit = options.unrollLimit ?? defaultUnrollLimit;
         const unrolled = stage.iterations === 1 || stage.iterations * stage.body.equations.length <= limit;
         const lower = unrolled ? unrollLoop : lowerLoop;
-        write(stage.outputs, lower(block, stage, stage.initial.map(read), stage.invariants.map(read)));
+        write(stage.outputs, lower(block, stage, stage.initial.map(read), stage.invariants.map(read), forCpu));
         break;
       }
       case 'topk':
@@ -68,9 +70,16 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
   ].join('\n');
 }
 
-function unrollLoop(block: StableHloBlock, stage: LoopStage, initial: View[], invariants: View[]): View[] {
+function unrollLoop(
+  block: StableHloBlock,
+  stage: LoopStage,
+  initial: View[],
+  invariants: View[],
+  forCpu: boolean,
+): View[] {
   let carried = initial;
-  for (let i = 0; i < stage.iterations; i += 1) carried = lowerGraph(block, stage.body, [...carried, ...invariants]);
+  for (let i = 0; i < stage.iterations; i += 1)
+    carried = lowerGraph(block, stage.body, [...carried, ...invariants], forCpu);
   return carried;
 }
 
@@ -78,7 +87,13 @@ function unrollLoop(block: StableHloBlock, stage: LoopStage, initial: View[], in
  * `while` over a counter, the carried values and what the body only reads: a region that reads values around it is
  * legal but each compiler has to repair it first.
  */
-function lowerLoop(block: StableHloBlock, stage: LoopStage, initial: View[], invariants: View[]): View[] {
+function lowerLoop(
+  block: StableHloBlock,
+  stage: LoopStage,
+  initial: View[],
+  invariants: View[],
+  forCpu: boolean,
+): View[] {
   const counterType = tensorType({ shape: [], dtype: 'int32' });
   const carriedTypes = stage.body.inputs.slice(0, initial.length).map(({ type }) => type);
   const compactTypes = carriedTypes.map(({ shape, dtype }) => tensorType({ shape: withoutUnits(shape), dtype }));
@@ -97,10 +112,12 @@ function lowerLoop(block: StableHloBlock, stage: LoopStage, initial: View[], inv
   const body = block.region();
   const inner = new Map([...bases.keys()].map((base, index) => [base, names[1 + initial.length + index]!]));
   const carried = carriedTypes.map(({ shape, dtype }, index) => viewOf(names[1 + index]!, shape, dtype));
-  const results = lowerGraph(body, stage.body, [
-    ...carried,
-    ...invariants.map((view) => ({ ...view, base: inner.get(view.base)! })),
-  ]);
+  const results = lowerGraph(
+    body,
+    stage.body,
+    [...carried, ...invariants.map((view) => ({ ...view, base: inner.get(view.base)! }))],
+    forCpu,
+  );
   const one = body.scalar(1, 'int32');
   const next = body.operation(`stablehlo.add ${counter}, ${one} : ${counterType}`, [one]);
   const returned = [next, ...results.map((view) => body.compact(view)), ...inner.values()];
@@ -125,7 +142,7 @@ function topK(block: StableHloBlock, stage: TopKStage, input: View): View[] {
   return largestOf(block, rowsOf(block, input), stage.count).map((rows) => arrayOf(block, rows, shape));
 }
 
-function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[]): View[] {
+function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[], forCpu: boolean): View[] {
   const views = new Map<Operand, View>();
   traced.inputs.forEach((variable, index) => views.set(variable, inputs[index]!));
   for (const constant of traced.constants) views.set(constant.variable, block.constant(constant));
@@ -140,7 +157,7 @@ function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[
   for (const equation of traced.equations) {
     const rule = rules[equation.primitive];
     if (rule === undefined) throw noRule(equation.primitive);
-    const results = rule({ block, equation, view, soleDefinition });
+    const results = rule({ block, equation, view, soleDefinition, forCpu });
     equation.outputs.forEach((variable, index) => views.set(variable, results[index]!));
   }
   return traced.outputs.map(view);

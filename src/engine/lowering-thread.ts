@@ -8,6 +8,7 @@ export interface LoweringRequest {
   readonly id: number;
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;
+  readonly platform: string;
 }
 
 /** StableHLO text, and the `loweringDigest` of the code that wrote it. */
@@ -31,14 +32,14 @@ export class LoweringThread {
   #nextId = 1;
   #ended: string | null = null;
 
-  /** Rejects with COMPILE_FAILED where the program cannot be lowered. */
-  lower(spec: ProgramSpec, bucket: Bucket): Promise<LoweredProgram> {
+  /** For the platform of that name, as its client gives it. Rejects with COMPILE_FAILED where the program cannot be lowered. */
+  lower(spec: ProgramSpec, bucket: Bucket, platform: string): Promise<LoweredProgram> {
     if (this.#ended !== null) return Promise.reject(new CoordinatorError('ENGINE_FAILED', this.#ended));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#pending.set(id, { resolve, reject });
       this.#worker ??= this.#start();
-      this.#worker.postMessage({ id, spec, bucket } satisfies LoweringRequest);
+      this.#worker.postMessage({ id, spec, bucket, platform } satisfies LoweringRequest);
     });
   }
 

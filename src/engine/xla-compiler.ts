@@ -67,7 +67,7 @@ export class XlaCompiler {
       const cached = await this.#load(entry);
       if (cached !== null) return cached;
     }
-    const { text, lowering } = await this.#lowering.lower(program, bucket);
+    const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName);
     const key = sha256(this.#client.platformVersion + text);
     let executable: PjrtLoadedExecutable;
     try {

@@ -3,12 +3,13 @@ import { numpy as np } from '@jax-js/jax';
 
 /**
  * - sort: a window of the sorted values, which ONNX Runtime selects without sorting (2.2 us for a row of 128, one core).
- * - bisection: compares and counts, no sort; for engines whose sorts are slow.
+ * - rank: compares each value with all others and counts, for engines that do both in one loop: 1 us for a row of 128 and
+ *   17 for one of 1024 on XLA's CPU plugin, whose selection takes 4 us for a row of 128.
  *
- * All of consensus on ONNX Runtime 1.30, one core, w = 64, 10 iterations, medoid start (sort / bisection, ms):
- * 1 x 16 0.17 / 2.6, 1 x 128 0.29 / 2.8, 32 x 128 4.5 / 9.4, 1 x 1024 1.3 / 4.3, 1 x 5120 6.2 / 11.0. So `sort` is its default in every bucket.
+ * All of consensus on ONNX Runtime 1.30, one core, w = 64, 10 iterations, medoid start (sort / rank, ms): 1 x 16 0.17 / 0.21,
+ * 1 x 128 0.29 / 0.78, 32 x 128 4.5 / 20: it writes every comparison to memory. So `sort` is its default in every bucket.
  */
-export type MedianMethod = 'sort' | 'bisection';
+export type MedianMethod = 'sort' | 'rank';
 
 /** Stands for "no value": above every squared distance, and finite so that 0 times it is 0. */
 export const absent = 1e38;
@@ -22,7 +23,7 @@ const unlimited = 3e38;
  * mask [B,1,N] 0 or 1, ranks int32 [B,2]: ranks of the two middle present values, from 0.
  */
 export function medianPlan(method: MedianMethod, mask: np.Array, ranks: np.Array): np.Array[] {
-  return method === 'sort' ? sortPlan(mask, ranks) : [ranks.astype(np.float32).reshape([-1, 1, 2])];
+  return method === 'sort' ? sortPlan(mask, ranks) : [ranks.reshape([-1, 1, 2])];
 }
 
 /**
@@ -30,7 +31,7 @@ export function medianPlan(method: MedianMethod, mask: np.Array, ranks: np.Array
  * values [B,r,N] >= 0, `absent` where masked; plan as `medianPlan` gives it -> [B,r,1].
  */
 export function maskedMedian(method: MedianMethod, values: np.Array, plan: readonly np.Array[]): np.Array {
-  return method === 'sort' ? middleOfSorted(values, plan) : bisectedMedian(values, plan);
+  return method === 'sort' ? middleOfSorted(values, plan) : rankedMedian(values, plan);
 }
 
 /**
@@ -79,29 +80,18 @@ function middleOfSorted(values: np.Array, plan: readonly np.Array[]): np.Array {
   return np.sum(middle.mul(weights.ref), -1, { keepdims: true });
 }
 
-/** The bracket shrinks to 2^-34 of the largest value. */
-const bisectionSteps = 34;
-
 /**
- * Halves the bracket [0, largest value] of each rank, counting the values at or below its middle. The bracket is on the
- * square roots of the values: a far outlier costs half as many digits.
+ * A value has at least as many others below it as its rank says only if it is larger than the value of that rank; so that
+ * is the largest with at most `rank` others below it. Ties need no order.
  */
-function bisectedMedian(values: np.Array, plan: readonly np.Array[]): np.Array {
+function rankedMedian(values: np.Array, plan: readonly np.Array[]): np.Array {
   const [ranks] = plan as readonly [np.Array];
-  const present = np.less(values.ref, absent);
-  const roots = np.sqrt(values);
-  const largest = np.max(np.where(present, roots.ref, 0), -1, { keepdims: true });
-  const find = (rank: np.Array): np.Array => {
-    let lower = largest.ref.mul(0);
-    let width = largest.ref;
-    for (let step = 0; step < bisectionSteps; step += 1) {
-      width = width.mul(0.5);
-      const middle = lower.ref.add(width.ref);
-      const below = np.sum(np.lessEqual(roots.ref, middle.ref).astype(np.float32), -1, { keepdims: true });
-      lower = np.where(np.lessEqual(below, rank.ref), middle, lower);
-    }
-    return np.square(lower.add(width.mul(0.5)));
+  const [batch, rows, count] = values.shape as [number, number, number];
+  const others = values.ref.reshape([batch, rows, 1, count]);
+  const below = np.sum(np.less(others, values.ref.reshape([batch, rows, count, 1])).astype(np.int32), -1);
+  const of = (index: number) => {
+    const rank = ranks.ref.slice([], [], [index, index + 1]);
+    return np.max(np.where(np.lessEqual(below.ref, rank), values.ref, low), -1, { keepdims: true });
   };
-  const of = (index: number) => find(ranks.ref.slice([], [], [index, index + 1]));
   return of(0).add(of(1)).mul(0.5);
 }

@@ -27,6 +27,7 @@ import {
   type Field,
   kernelLine,
   medoid,
+  type StateLayout,
 } from './consensus.js';
 import { type MedianMethod, medianPlan } from './median.js';
 import { project } from './projection.js';
@@ -40,8 +41,12 @@ import {
   taskColumns,
 } from './utility.js';
 
+/** What suits the engine; the answers do not depend on it. */
 export interface PipelineOptions {
+  /** `sort` unless set. */
   readonly median?: MedianMethod;
+  /** `y` unless set. */
+  readonly layout?: StateLayout;
 }
 
 /**
@@ -66,7 +71,7 @@ export function buildProgram(spec: ProgramSpec, bucket: Bucket, options: Pipelin
   }
   if (spec.utility !== null) buildUtility(builder, spec, bucket);
   if (spec.soft !== null) buildSoft(builder, spec, spec.soft);
-  if (spec.consensus !== null) buildConsensus(builder, spec, bucket, options.median ?? 'sort');
+  if (spec.consensus !== null) buildConsensus(builder, spec, bucket, options);
   return builder.build();
 }
 
@@ -324,8 +329,9 @@ function softResult(
   return results;
 }
 
-function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Bucket, method: MedianMethod): void {
+function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Bucket, options: PipelineOptions): void {
   const { consensus } = spec;
+  const { median: method = 'sort', layout = 'y' } = options;
   if (consensus === null) return;
   const { width, iterations, start, source } = consensus;
   const planNames = method === 'sort' ? ['median.limit', 'median.weights'] : ['median.ranks'];
@@ -333,29 +339,36 @@ function buildConsensus(builder: ProgramBuilder, spec: ProgramSpec, bucket: Buck
     absence(mask.ref),
     ...medianPlan(method, asRow(mask), ranks),
   ]);
-  builder.traced([source], ['x', 'y'], (x) => {
-    const responses = x.slice([], [], [0, width]);
-    return [responses.ref, agentsFirst(responses)];
-  });
+  builder.traced([source], ['x'], (x) => [x.slice([], [], [0, width])]);
+  if (layout === 'y') builder.traced(['x'], ['y'], (x) => [agentsFirst(x)]);
   builder.traced(['consensus_constants'], ['slope', 'offset'], (constants) => kernelLine(constants));
   if (start === 'MEDOID') {
     const pieces = Math.max(1, Math.floor(medoidElements / (bucket.batch * bucket.agents * width)));
-    const chunk = Math.min(medoidCandidates, 2 ** Math.floor(Math.log2(pieces)));
-    builder.traced(['y', 'hidden', 'candidates', ...planNames], ['origin'], (y, hidden, candidates, ...plan) => [
-      medoid(method, chunk, y, hidden, candidates, plan),
-    ]);
+    const chunk = layout === 'x' ? medoidCandidates : Math.min(medoidCandidates, 2 ** Math.floor(Math.log2(pieces)));
+    builder.traced(
+      [layout, 'hidden', 'candidates', ...planNames],
+      ['origin'],
+      (states, hidden, candidates, ...plan) => [medoid(method, layout, chunk, states, hidden, candidates, plan)],
+    );
   } else {
     builder.traced(['x', 'agent_mask'], ['origin'], (x, mask) => [activeMean(x, mask)]);
   }
-  builder.traced(['origin', 'y'], ['x.seen', 'y.seen'], (origin, y) => centred(origin, y));
+  if (layout === 'y') builder.traced(['origin', 'y'], ['x.seen', 'y.seen'], (origin, y) => centred(origin, y));
+  else builder.traced(['origin', 'x'], ['x.seen'], (origin, x) => [x.sub(origin)]);
   if (start === 'MEDOID') builder.traced(['origin'], ['c.0'], (origin) => [np.zeros(origin.shape)]);
   // Far from 0 the mean is rounded by much more than the states differ; what it missed shows once they are centred.
   else builder.traced(['x.seen', 'agent_mask'], ['c.0'], (seen, mask) => [activeMean(seen, mask)]);
 
-  const fieldNames = ['x.seen', 'y.seen', 'hidden', 'slope', 'offset', ...planNames];
+  const fieldNames = ['x.seen', `${layout}.seen`, 'hidden', 'slope', 'offset', ...planNames];
   const fieldOf = (arrays: readonly np.Array[]): Field => {
-    const [x, y, hidden, slope, offset, ...plan] = arrays as [np.Array, np.Array, np.Array, np.Array, ...np.Array[]];
-    return { method, x, y, hidden, slope, offset: offset!, plan };
+    const [x, states, hidden, slope, offset, ...plan] = arrays as [
+      np.Array,
+      np.Array,
+      np.Array,
+      np.Array,
+      ...np.Array[],
+    ];
+    return { method, layout, x, states, hidden, slope, offset: offset!, plan };
   };
   builder.loop(iterations, ['c.0', 'c.0'], fieldNames, ['c', 'c.previous'], (c, _previous, ...field) => [
     consensusStep(c.ref, fieldOf(field)),

@@ -193,13 +193,17 @@ describe('consensus', () => {
       const inputs = consensusInputs(responses, { mask: optional(golden['mask']), sigma });
       const width = [4, 16, 64].find((w) => w >= trueWidth)!;
       const start = golden['start'] === 'mean' ? 'MEAN' : 'MEDOID';
+      const ways = [
+        ['sort', 'y'],
+        ['rank', 'x'],
+      ] as const;
       const spec: ProgramSpec = {
         ...emptySpec,
         consensus: { source: 'responses', width, iterations: golden['iterations'] as number, start },
       };
-      for (const median of ['sort', 'bisection'] as const) {
+      for (const [median, layout] of ways) {
         for (const { bucket, slot } of buckets(n, 0)) {
-          const program = await compile(spec, bucket, { median });
+          const program = await compile(spec, bucket, { median, layout });
           const outputs = await program.run(Array.from({ length: slot + 1 }, () => inputs));
           const row = { rows: 1, columns: n, bucketRows: 1, bucketColumns: bucket.agents };
           const one = { rows: 1, columns: 1, bucketRows: 1, bucketColumns: 1 };

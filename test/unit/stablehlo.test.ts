@@ -386,7 +386,7 @@ const buckets: Bucket[] = [
 describe('every program', () => {
   for (const [name, spec] of Object.entries(everySpec())) {
     it(`has rules for all it does, multiplies in full precision and is the same text again: ${name}`, () => {
-      for (const median of spec.consensus === null ? (['sort'] as const) : (['sort', 'bisection'] as const)) {
+      for (const median of spec.consensus === null ? (['sort'] as const) : (['sort', 'rank'] as const)) {
         for (const { batch, agents, tasks } of buckets) {
           const where = { batch, agents, tasks: spec.utility === null ? 0 : tasks };
           const text = lowerToStableHlo(buildProgram(spec, where, { median }));
