@@ -237,7 +237,7 @@ export class ProgramStore {
       engine.unload(loaded);
       metrics.executableCache.inc({ result: 'evicted' });
     }
-    metrics.executableResidentBytes.set(this.#residentBytes);
+    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, this.#residentBytes);
   }
 
   /** The engine lost everything: so does the store. What is queued stays queued; the warm set comes back behind it. */
@@ -245,7 +245,8 @@ export class ProgramStore {
     for (const family of this.#families.values()) for (const program of family) program.release();
     this.#families.clear();
     this.#residentBytes = 0;
-    this.#options.metrics.executableResidentBytes.set(0);
+    const { engine, metrics } = this.#options;
+    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, 0);
     this.#queue.abandonCurrent();
     for (const request of this.#warmSet) this.#load(request, specKey(request.spec), false).catch(() => undefined);
   }
@@ -270,7 +271,7 @@ function volume(bucket: Bucket): number {
 }
 
 /** A batch without problems: every slot as the signature pads it. */
-function paddingInputs(signature: Signature, bucket: Bucket): TensorData[] {
+export function paddingInputs(signature: Signature, bucket: Bucket): TensorData[] {
   return signature.inputs.map((input) => {
     const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
     const data = input.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
