@@ -36,7 +36,7 @@ const leastRuns = 3;
 const mostOfJax = 1.5;
 /** Of max(1, |value|), as between any two engines. */
 const mostDifference = 1e-3;
-const modules = ['jax', 'numpy'] as const;
+const packages = ['jax', 'numpy'] as const;
 
 interface JaxProgram {
   readonly id: string;
@@ -65,7 +65,7 @@ export const againstJax: Section = async (context) => {
     return { name: 'jax', title, method: `Left out: ${why}.`, tables: [], checks: [] };
   };
   const script = benchScript('jax_operators.py');
-  const missing = await whyNoPython(context.python, script, modules);
+  const missing = await whyNoPython(context.python, script, packages);
   if (missing !== null) return leftOut(missing);
   if (context.pluginPath === null) return leftOut(withoutPlugin);
 

@@ -3,7 +3,7 @@
  * for them without an event loop. What a run takes beyond that is transfers and the bridge.
  */
 import type { Clock } from '../../src/clock.js';
-import { lowerToStableHlo } from '../../src/compiler/stablehlo.js';
+import { xlaProgramText } from '../../src/engine/xla-program.js';
 import { buildProgram } from '../../src/operators/pipeline.js';
 import { shapeIn } from '../../src/operators/signature.js';
 import type { PjrtBuffer } from '../../src/pjrt/buffer.js';
@@ -155,7 +155,7 @@ export function programOf(workload: Workload): ProgramText {
     weight: true,
   }));
   return {
-    text: lowerToStableHlo(program),
+    text: xlaProgramText(spec, request.bucket, 'cpu'),
     inputs: [...given, ...weights],
     inputNames: [...signature.inputs, ...signature.parameters].map(({ name }) => name),
     outputNames: signature.outputs.map(({ name }) => name),

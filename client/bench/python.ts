@@ -13,17 +13,23 @@ export function benchScript(name: string): string {
   return join(packageRoot, 'test', 'bench', name);
 }
 
+/** Prints which of its arguments are not installed, as pip names them. */
+const findMissing = `
+import importlib.metadata as metadata, sys
+def missing(name):
+    try: metadata.version(name)
+    except metadata.PackageNotFoundError: return True
+print(*filter(missing, sys.argv[1:]), sep=", ")`;
+
 /** Null where `python` can run the script; else why not, as the rest of a sentence. */
-export async function whyNoPython(python: string, script: string, modules: readonly string[]): Promise<string | null> {
+export async function whyNoPython(python: string, script: string, packages: readonly string[]): Promise<string | null> {
   if (!existsSync(script)) return `there is no ${script}`;
-  const test =
-    'import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m.split(".")[0]) is None], sep=", ")';
   try {
-    const { stdout } = await run(python, ['-c', test, ...modules]);
+    const { stdout } = await run(python, ['-c', findMissing, ...packages]);
     const missing = stdout.trim();
     return missing === ''
       ? null
-      : `${python} lacks ${missing} (name another Python with --python or TC_BENCH_PYTHON; \`pip install ${modules.join(' ')}\`)`;
+      : `${python} lacks ${missing} (name another Python with --python or TC_BENCH_PYTHON; \`pip install ${packages.join(' ')}\`)`;
   } catch (error) {
     return `${python} does not run: ${error instanceof Error ? error.message.split('\n')[0]! : String(error)}`;
   }

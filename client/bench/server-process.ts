@@ -1,5 +1,6 @@
 /** Servers as child processes of a benchmark: started on free ports of 127.0.0.1, and ended with it. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +24,7 @@ interface SpawnOptions {
   /** Preload the probe, which makes `read` work and costs a timer tick each millisecond. */
   readonly probe?: boolean;
   readonly nodeArguments?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 const startLimitMs = 60_000;
@@ -31,7 +33,7 @@ const startLimitMs = 60_000;
 export function startService(flags: readonly string[] = [], options: SpawnOptions = {}): Promise<ServerProcess> {
   const command = join(packageRoot, 'dist/client/cli.js');
   const addresses = ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
-  return startProcess([command, 'serve', ...addresses, ...flags], options, (line) => {
+  return startNode([command, 'serve', ...addresses, ...flags], options, (line) => {
     if (line['msg'] !== 'ready') return null;
     return { grpcAddress: String(line['grpcAddress']), adminAddress: String(line['adminAddress']) };
   });
@@ -39,9 +41,43 @@ export function startService(flags: readonly string[] = [], options: SpawnOption
 
 /** The do-nothing server, answering with the serialized CoordinateResponse in `answerFile`. */
 export function startNullServer(answerFile: string, options: SpawnOptions = {}): Promise<ServerProcess> {
-  return startProcess([compiled('null-server.js'), answerFile], options, (line) =>
-    typeof line['address'] === 'string' ? { grpcAddress: line['address'], adminAddress: '' } : null,
-  );
+  return startNode([compiled('null-server.js'), answerFile], options, addressIn);
+}
+
+/** Any other server that prints `{"address": "HOST:PORT"}` when it is ready. */
+export function startOther(command: string, parameters: readonly string[]): Promise<ServerProcess> {
+  return startProcess(command, parameters, {}, addressIn);
+}
+
+function addressIn(line: Record<string, unknown>): Addresses | null {
+  return typeof line['address'] === 'string' ? { grpcAddress: line['address'], adminAddress: '' } : null;
+}
+
+const settleStepMs = 500;
+/** Of one core. */
+const restingShare = 0.05;
+
+/** Resolves when the process rests: what it compiles in the background is done. After `limitMs` at the latest. */
+export async function settled({ pid }: ServerProcess, limitMs = 60_000): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  let before = cpuMs(pid);
+  while (performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, settleStepMs));
+    const now = cpuMs(pid);
+    if (before === null || now === null || now - before < settleStepMs * restingShare) return;
+    before = now;
+  }
+}
+
+/** CPU time of a process so far; null where the system has no /proc. */
+function cpuMs(pid: number): number | null {
+  try {
+    // The name may hold spaces; utime and stime are the 12th and 13th fields after it, in ticks of 10 ms.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return null;
+  }
 }
 
 /** Makes SIGINT and SIGTERM end this process through `exit`, which ends the servers it started. */
@@ -55,18 +91,33 @@ export function compiled(fileName: `${string}.js`): string {
   return fileURLToPath(new URL(fileName, import.meta.url));
 }
 
-function startProcess(
+type Addresses = Pick<ServerProcess, 'grpcAddress' | 'adminAddress'>;
+
+function startNode(
   nodeArguments: readonly string[],
   options: SpawnOptions,
-  readyIn: (line: Record<string, unknown>) => { grpcAddress: string; adminAddress: string } | null,
+  readyIn: (line: Record<string, unknown>) => Addresses | null,
 ): Promise<ServerProcess> {
   const preload = options.probe === true ? ['--import', new URL('probe.js', import.meta.url).href] : [];
+  const parameters = [...(options.nodeArguments ?? []), ...preload, ...nodeArguments];
+  return startProcess(process.execPath, parameters, options, readyIn);
+}
+
+function startProcess(
+  command: string,
+  parameters: readonly string[],
+  options: SpawnOptions,
+  readyIn: (line: Record<string, unknown>) => Addresses | null,
+): Promise<ServerProcess> {
   const spawnedMs = performance.now();
-  const child = spawn(process.execPath, [...(options.nodeArguments ?? []), ...preload, ...nodeArguments], {
+  const child = spawn(command, parameters, {
     stdio: options.probe === true ? ['pipe', 'pipe', 'pipe', 'ipc'] : ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', ...options.environment },
   });
-  const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('exit', (code) => resolve(code));
+    child.once('error', () => resolve(null)); // the command does not exist
+  });
   // A server must not outlive a benchmark that was interrupted.
   const killWithParent = (): void => void child.kill('SIGKILL');
   process.once('exit', killWithParent);
@@ -81,7 +132,7 @@ function startProcess(
     const giveUp = (reason: string): void => {
       clearTimeout(timer);
       child.kill('SIGKILL');
-      reject(new Error(`${nodeArguments.join(' ')}: ${reason}\n${lastWords.join('\n')}`));
+      reject(new Error(`${command} ${parameters.join(' ')}: ${reason}\n${lastWords.join('\n')}`));
     };
     const timer = setTimeout(() => giveUp(`not ready within ${startLimitMs} ms`), startLimitMs);
     void exited.then((code) => giveUp(`ended with ${String(code)} before it was ready`));
