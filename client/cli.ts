@@ -16,6 +16,7 @@ Coordinates swarms: who does what, with which resources, and what the group agre
   policies   list the policies of a running server
   demo       watch a simulated rescue swarm being coordinated
   bench      measure this machine
+  compile    compile programs ahead of time for a TPU topology, and report what XLA says of them
   plugin     install and list the plugins that the XLA engine uses
   COMMAND --help says more; --version prints the version.
 
@@ -51,6 +52,8 @@ async function run([command = '', ...argv]: readonly string[]): Promise<number> 
       return (await import('./demo/run.js')).runDemo(argv);
     case 'bench':
       return (await import('./bench/main.js')).runBench(argv);
+    case 'compile':
+      return (await import('./commands/compile.js')).runCompile(argv);
     case 'plugin':
       return (await import('./commands/plugin.js')).runPlugin(argv);
     case '--version':
