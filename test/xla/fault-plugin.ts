@@ -104,7 +104,7 @@ export class FaultPlugin {
 
   /** What `loadPlugin` would give for this plugin; PLUGIN_INCOMPATIBLE where it makes claims that are refused. */
   api(claims: TableClaims = {}): PjrtApi {
-    return new PjrtApi(replacedTable(this.#real, this.#replacements, claims), 'fault-plugin');
+    return new PjrtApi(replacedTable(this.#real, this.#replacements, claims), this.#real.path);
   }
 
   arm(rule: FaultRule): ArmedFault {
