@@ -5,8 +5,8 @@
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lowerToStableHlo } from '../../src/compiler/stablehlo.js';
+import { platformProgram } from '../../src/engine/xla-program.js';
 import { CoordinatorError } from '../../src/errors.js';
-import { buildProgram } from '../../src/operators/pipeline.js';
 import { PjrtError } from '../../src/pjrt/call.js';
 import type { PjrtExecutable } from '../../src/pjrt/executable.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
@@ -45,8 +45,8 @@ async function compileOne(
   { name, spec, bucket, partitions }: PlannedProgram,
   directory: string | null,
 ): Promise<CompiledFacts> {
-  const program = buildProgram(spec, bucket);
-  const text = lowerToStableHlo(program);
+  const { program, options } = platformProgram(spec, bucket, topology.platformName);
+  const text = lowerToStableHlo(program, options);
   if (directory !== null) await writeWhole(join(directory, `${name}.hlo`), text);
   const startedAt = performance.now();
   using executable = await topology.compile(text);
@@ -58,8 +58,8 @@ async function compileOne(
   let loops: LoopCost[] | null = null;
   if (partitions === 1) {
     loops = [];
-    for (const loop of loopsOf(program)) {
-      using body = await topology.compile(lowerToStableHlo(turnOf(program, loop)));
+    for (const loop of loopsOf(program, options)) {
+      using body = await topology.compile(lowerToStableHlo(turnOf(program, loop), options));
       loops.push({ turns: loop.iterations, body: costOf(body.costAnalysis()) });
     }
   }

@@ -1,6 +1,6 @@
 /** XLA's cost estimates, with its loops counted as often as they turn. */
 import type { LoopStage, Program } from '../../src/compiler/program.js';
-import { lowerToStableHlo } from '../../src/compiler/stablehlo.js';
+import { lowerToStableHlo, type StableHloOptions } from '../../src/compiler/stablehlo.js';
 import type { TensorSignature } from '../../src/operators/signature.js';
 import type { Cost, LoopCost } from './messages.js';
 
@@ -32,10 +32,10 @@ export function withTurns(once: Cost, loops: readonly LoopCost[]): Cost {
 }
 
 /** The loops of a program that XLA sees as loops: those that the lowering unrolls are counted in full. */
-export function loopsOf(program: Program): LoopStage[] {
+export function loopsOf(program: Program, options: StableHloOptions): LoopStage[] {
   return program.stages
     .filter((stage) => stage.kind === 'loop')
-    .filter((loop) => lowerToStableHlo(alone(program, loop)).includes('stablehlo.while'));
+    .filter((loop) => lowerToStableHlo(alone(program, loop), options).includes('stablehlo.while'));
 }
 
 /** One turn of a loop as a program of its own. */
