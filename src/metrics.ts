@@ -19,6 +19,7 @@ export interface Metrics {
   readonly queueDepth: Gauge;
   readonly shed: Counter<'reason'>;
   readonly batchDispatch: Counter<'reason'>;
+  readonly costModelError: Histogram;
   readonly engineActive: Gauge<'engine' | 'device'>;
   readonly engineRestart: Counter<'engine' | 'reason'>;
   readonly engineFailover: Counter<'from' | 'to' | 'reason'>;
@@ -84,6 +85,12 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'coordinate_batch_dispatch_total',
       help: 'Batches by why they were dispatched.',
       labelNames: ['reason'],
+      registers,
+    }),
+    costModelError: new Histogram({
+      name: 'coordinate_cost_model_error_ratio',
+      help: 'Engine time that a batch took over what had been expected of it: 1 where the cost model was right.',
+      buckets: [0.25, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 4, 10],
       registers,
     }),
     engineActive: new Gauge({

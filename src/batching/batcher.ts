@@ -7,6 +7,7 @@ import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
 import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
 import type { Bucket, TensorData } from '../operators/signature.js';
+import { CostModel } from './cost-model.js';
 import { DrainRate } from './drain-rate.js';
 import type { Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
 import { checkJob, packBatch, unpackSlot } from './pack.js';
@@ -26,7 +27,7 @@ export interface BatcherOptions {
   readonly clock: Clock;
   readonly metrics: Pick<
     Metrics,
-    'stageDuration' | 'batchSize' | 'paddingRatio' | 'queueDepth' | 'shed' | 'batchDispatch'
+    'stageDuration' | 'batchSize' | 'paddingRatio' | 'queueDepth' | 'shed' | 'batchDispatch' | 'costModelError'
   >;
   readonly limits: BatcherLimits;
 }
@@ -35,6 +36,10 @@ export interface BatcherOptions {
 interface RunningBatch {
   readonly program: LoadedProgram;
   readonly tickets: readonly Ticket[];
+  /** Engine time; Infinity where nothing alike was measured. */
+  readonly expectedMs: number;
+  /** When the engine was free for it; null while it is staged behind others. */
+  begunMs: number | null;
   /** Of the members that are not settled. */
   earliestDeadlineMs: number;
 }
@@ -47,6 +52,7 @@ export class Batcher implements JobRunner {
   /** Names of programs without which some job cannot run. */
   readonly #compiling = new Set<string>();
   readonly #drainRate = new DrainRate();
+  readonly #costs = new CostModel();
   #draining = false;
   #whenEmpty: (() => void)[] = [];
   #timer: { readonly dueMs: number; readonly cancel: () => void } | null = null;
@@ -78,7 +84,10 @@ export class Batcher implements JobRunner {
       return Promise.reject(CoordinatorError.from(thrown));
     }
     this.#pending.add(pending);
-    for (const ticket of pending.tickets) this.#room.add(ticket);
+    for (const ticket of pending.tickets) {
+      this.#costs.know(ticket.key, ticket.job.spec);
+      this.#room.add(ticket);
+    }
     this.#pump();
     return pending.promise;
   }
@@ -121,9 +130,10 @@ export class Batcher implements JobRunner {
         waiting: this.#room,
         inFlight: this.#running.size,
         concurrency: store.concurrency,
+        freeAtMs: this.#freeAtMs(nowMs),
         draining: this.#draining,
       };
-      const decision = decide(view, nowMs, limits);
+      const decision = decide(view, nowMs, limits, this.#costs);
       if (decision.kind === 'wait') {
         this.#wakeAt(Math.min(decision.untilMs, runningUntilMs));
         break;
@@ -132,6 +142,18 @@ export class Batcher implements JobRunner {
       else this.#dispatch(decision.batch, decision.reason);
     }
     metrics.queueDepth.set(this.#room.depth);
+  }
+
+  /** When the first of the batches that the engine executes will be answered, as far as can be told. */
+  #freeAtMs(nowMs: number): number {
+    let freeAtMs = Infinity;
+    let places = this.#options.store.concurrency;
+    for (const batch of this.#running) {
+      if (places-- <= 0) break;
+      batch.begunMs ??= nowMs;
+      freeAtMs = Math.min(freeAtMs, batch.begunMs + batch.expectedMs);
+    }
+    return freeAtMs;
   }
 
   /** Rejects what ran past its deadline; the batch goes on for the others. Returns the next deadline of a running job. */
@@ -166,33 +188,37 @@ export class Batcher implements JobRunner {
       if (found === null) return;
       const tickets = this.#allowed(found);
       if (tickets.length === 0) return;
-      void this.#run({ program: found.program, tickets, earliestDeadlineMs: earliestDeadline(tickets) }, reason);
+      const { program } = found;
+      const { key } = tickets[0]!.job;
+      const expectedMs = this.#costs.isMeasured(key, program.bucket) ? this.#costs.runMs(key, program.bucket) : Infinity;
+      const earliestDeadlineMs = earliestDeadline(tickets);
+      void this.#run({ program, tickets, expectedMs, begunMs: null, earliestDeadlineMs }, reason);
     } catch (thrown) {
       for (const { party } of batch.jobs) this.#fail(party, CoordinatorError.from(thrown));
     }
   }
 
   /**
-   * A ready program and the jobs that it can run. The planned batch where there is one for it; while that is being
-   * compiled, as many of its jobs as the program of the first job's own bucket takes; null where that is not ready
-   * either, and the jobs of that bucket wait for it.
+   * A ready program and as many of the jobs as it takes. The planned one, or a larger one in its place; while that is being
+   * compiled, the program of the first job's own bucket; null where that is not ready either, and the jobs of that bucket
+   * wait for it.
    */
   #programFor({ jobs, bucket }: PlannedBatch<Ticket>): Pick<RunningBatch, 'program' | 'tickets'> | null {
     const { store } = this.#options;
     const lead = jobs[0]!;
     const { failedOn } = lead;
     const { spec, key, parameters } = lead.job;
-    const planned = store.ready(spec, key, bucket, parameters, failedOn);
-    if (planned !== null) return { program: planned, tickets: jobs };
     const { agents, tasks } = lead;
     const own = { batch: 1, agents, tasks };
-    const program = jobs.length === 1 ? null : store.ready(spec, key, own, parameters, failedOn);
+    let program = store.ready(spec, key, bucket, parameters, failedOn);
+    if (program === null && bucket.batch > 1) program = store.ready(spec, key, own, parameters, failedOn);
     if (program === null) {
       void this.#compile(lead, own);
       return null;
     }
-    const fitting = jobs.filter((job) => job.agents <= program.bucket.agents && job.tasks <= program.bucket.tasks);
-    return { program, tickets: fitting.slice(0, program.bucket.batch) };
+    const slots = program.bucket;
+    const fitting = jobs.filter((job) => job.agents <= slots.agents && job.tasks <= slots.tasks);
+    return { program, tickets: fitting.slice(0, slots.batch) };
   }
 
   /** The jobs that may run on the program; those that forbid a fallback are refused where it is one. */
@@ -257,9 +283,16 @@ export class Batcher implements JobRunner {
     const answeredMs = clock.nowMs();
     this.#running.delete(batch);
     this.#drainRate.observe(members.length, dispatchedMs, answeredMs);
+    this.#learn(batch, result, answeredMs);
     // The engine is given its next batch before this one's answers are made.
     this.#pump();
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
+  }
+
+  #learn({ program, tickets, expectedMs }: RunningBatch, run: RunResult, answeredMs: number): void {
+    const ranMs = run.transferInMs + run.executeMs + run.transferOutMs;
+    this.#costs.observe(program, tickets[0]!.job.key, ranMs, answeredMs);
+    if (expectedMs !== Infinity) this.#options.metrics.costModelError.observe(ranMs / expectedMs);
   }
 
   /**

@@ -140,6 +140,90 @@ describe('while the engine is busy', () => {
   });
 });
 
+describe('what runs cost', () => {
+  it('a batch is staged just before the engine is expected to be free, with all that came until then', async () => {
+    const { clock, store, call } = setUp({ maxQueueDelayMs: 100 }, { runMs: () => 10 });
+    call(givenJob(16, 16));
+    await clock.advanceAsync(20);
+    call(givenJob(16, 16));
+    call(givenJob(16, 16));
+    await clock.advanceAsync(8);
+    call(givenJob(16, 16));
+    expect(store.runs).toHaveLength(2);
+    await clock.advanceAsync(1);
+    expect(store.runs[2]).toMatchObject({ startedMs: 1029, bucket: { batch: 2 } });
+  });
+
+  it('a late batch does not keep others from being staged, and an early end does not idle the engine', async () => {
+    const times = [10, 50, 4, 1];
+    const { clock, store, call } = setUp({ maxQueueDelayMs: 100 }, { runMs: (_bucket, run) => times[run] ?? 1 });
+    call(givenJob(16, 16));
+    await clock.advanceAsync(20);
+    call(givenJob(16, 16));
+    await clock.advanceAsync(15);
+    call(givenJob(16, 16));
+    expect(store.runs).toHaveLength(3);
+    await clock.advanceAsync(35);
+    call(givenJob(16, 16));
+    expect(store.runs).toHaveLength(3);
+    await clock.advanceAsync(4);
+    expect(store.runs[3]).toMatchObject({ startedMs: 1074 });
+  });
+
+  it('jobs are split over full batches where slots cost, and share a padded one where they do not', async () => {
+    const batchesOf = async (runMs: (bucket: { readonly batch: number }) => number) => {
+      const { clock, store, call } = setUp({ maxQueueDelayMs: 100 }, { runMs });
+      for (const size of [1, 2, 4]) call(Array.from({ length: size }, () => givenJob(16, 16)));
+      await clock.advanceAsync(200);
+      const before = store.runs.length;
+      call(givenJob(16, 16));
+      for (let i = 0; i < 5; i++) call(givenJob(16, 16));
+      await clock.advanceAsync(200);
+      return store.runs.slice(before + 1).map(({ bucket }) => bucket.batch);
+    };
+    expect(await batchesOf(({ batch }) => 0.1 + batch * 10)).toEqual([4, 1]);
+    expect(await batchesOf(({ batch }) => 10 + batch * 0.1)).toEqual([8]);
+  });
+
+  it('a larger program that stands in is filled', async () => {
+    const clock = new VirtualClock();
+    const fake = new FakePrograms({ clock, runMs: ({ batch }) => 10 * batch });
+    const source = new Proxy<ProgramSource>(fake, {
+      get: (target, name) => {
+        if (name === 'ready') {
+          const ready: ProgramSource['ready'] = (spec, key, wanted, parameters, avoid) =>
+            fake.ready(spec, key, { ...wanted, batch: wanted.batch > 1 ? 8 : 1 }, parameters, avoid);
+          return ready;
+        }
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const batcher = new Batcher(optionsOf(clock, source, { maxQueueDelayMs: 1000 }));
+    const { signal } = new AbortController();
+    const submit = (jobs: readonly Job[]) =>
+      void batcher.submit({ jobs, priority: 'NORMAL', deadlineMs: Infinity, signal });
+    submit([givenJob(16, 16)]);
+    await clock.advanceAsync(10);
+    submit([givenJob(16, 16)]);
+    submit([1, 2, 3, 4, 5].map((mark) => givenJob(16, 16, mark)));
+    await clock.advanceAsync(200);
+    expect(fake.runs.slice(2).map(({ marks }) => marks)).toEqual([[1, 2, 3, 4, 5, 0, 0, 0]]);
+  });
+
+  it('what was expected of a batch is compared with what it took', async () => {
+    const times = [10, 20, 30];
+    const { clock, metrics, call } = setUp({}, { runMs: (_bucket, run) => times[run]! });
+    for (let i = 0; i < 3; i++) {
+      call(givenJob(16, 16));
+      await clock.advanceAsync(100);
+    }
+    const { values } = await metrics.costModelError.get();
+    const valueOf = (suffix: string) => values.find(({ metricName }) => metricName?.endsWith(suffix) === true)?.value;
+    expect([valueOf('_count'), valueOf('_sum')]).toEqual([2, 2 + 3]);
+  });
+});
+
 describe('refusals', () => {
   it('refuses at once when the queue is full, with the time in which the queue drains', async () => {
     const { clock, batcher, call, valueOf } = setUp({ maxQueue: 3, maxBatch: 1 }, { runMs: () => 10 });

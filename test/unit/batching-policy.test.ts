@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { RunCosts } from '../../src/batching/cost-model.js';
 import {
   decide,
   defaultMaxPaddingWaste,
@@ -39,13 +40,25 @@ function view(jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> =
     waiting: { inOrder: () => ordered, earliestDeadlineMs },
     inFlight: 0,
     concurrency: 1,
+    freeAtMs: Infinity,
     draining: false,
     ...load,
   };
 }
 
-const decideOn = (jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> = {}, changed = {}) =>
-  decide(view(jobs, load), nowMs, { ...limits, ...changed });
+/** Padding costs nothing. */
+const flat: RunCosts = { runMs: () => 5 };
+/** A run costs `fixedMs`, and `cellMs` for every 128 x 128 cells of its slots. */
+const perCell = (fixedMs: number, cellMs: number): RunCosts => ({
+  runMs: (_key, { batch, agents, tasks }) => fixedMs + (batch * agents * tasks * cellMs) / 128 ** 2,
+});
+
+const decideOn = (
+  jobs: readonly NamedJob[],
+  load: Partial<BatchingView<NamedJob>> = {},
+  changed: Partial<BatchLimits> = {},
+  costs = flat,
+) => decide(view(jobs, load), nowMs, { ...limits, ...changed }, costs);
 
 /** What a decision says, in short. */
 function told(decision: Decision<NamedJob>): unknown {
@@ -73,6 +86,16 @@ describe('when a batch is dispatched', () => {
     const busy = { inFlight: 1 };
     expect(told(decideOn([job('a', 1.5), job('b', 0.5)], busy))).toEqual({ untilMs: nowMs + 0.5 });
     expect(told(decideOn([job('a', 2), job('b', 0.5)], busy))).toEqual(['delay', 'a b', 'b2 n128 m128']);
+  });
+
+  it('held back until just before the engine is expected to be free, where that is sooner', () => {
+    const jobs = [job('a', 1.5), job('b', 0.5)];
+    const patient = { maxQueueDelayMs: 20 };
+    expect(told(decideOn(jobs, { inFlight: 1, freeAtMs: nowMs + 9 }, patient))).toEqual({ untilMs: nowMs + 8 });
+    expect(told(decideOn(jobs, { inFlight: 1, freeAtMs: nowMs + 90 }, patient))).toEqual({ untilMs: nowMs + 18.5 });
+    for (const freeAtMs of [nowMs + 1, nowMs, nowMs - 50]) {
+      expect(told(decideOn(jobs, { inFlight: 1, freeAtMs }, patient))).toEqual(['delay', 'a b', 'b2 n128 m128']);
+    }
   });
 
   it('at once behind a running batch when it is full', () => {
@@ -206,5 +229,66 @@ describe('who shares a batch', () => {
       'a',
       'b1 n128 m0',
     ]);
+  });
+});
+
+describe('how many jobs run at once, by what runs cost', () => {
+  const jobsOf = (count: number) => Array.from({ length: count }, (_, i) => job(`${i}`));
+  const sizeOf = (count: number, load: Partial<BatchingView<NamedJob>>, costs: RunCosts) => {
+    const decision = decideOn(jobsOf(count), load, { maxBatch: 32 }, costs);
+    if (decision.kind !== 'dispatch') throw new Error('nothing was dispatched');
+    return decision.batch.bucket.batch;
+  };
+
+  it('all in one padded batch where slots cost little, a full smaller one where they cost much', () => {
+    expect(sizeOf(20, {}, perCell(10, 0.1))).toBe(32);
+    expect(sizeOf(20, {}, perCell(0.1, 1))).toBe(16);
+    expect(sizeOf(20, { inFlight: 1, draining: true }, perCell(0.1, 1))).toBe(16);
+  });
+
+  it('spread over the places that are free', () => {
+    expect(sizeOf(20, { concurrency: 4 }, perCell(0.1, 1))).toBe(8);
+    expect(sizeOf(20, { concurrency: 4, inFlight: 3 }, perCell(0.1, 1))).toBe(16);
+    expect(sizeOf(20, { concurrency: 4 }, perCell(10, 0.01))).toBe(32);
+  });
+
+  it('in a bucket no larger than they need', () => {
+    const jobs = [...jobsOf(4).map((one) => ({ ...one, agents: 64 })), job('large', 0, { agents: 128 })];
+    const decision = decideOn(jobs, {}, { maxBatch: 8 }, perCell(1, 1));
+    expect(decision).toMatchObject({ kind: 'dispatch', batch: { bucket: { batch: 4, agents: 64, tasks: 128 } } });
+  });
+});
+
+describe('who shares a batch, by what runs cost', () => {
+  const large = ['a', 'b', 'c'].map((name) => job(name));
+  const small = job('s', 0, { agents: 64, tasks: 64 });
+  const sharers = (jobs: readonly NamedJob[], costs: RunCosts, changed: Partial<BatchLimits> = {}) => {
+    const decision = decideOn(jobs, {}, changed, costs);
+    return decision.kind === 'dispatch' ? decision.batch.jobs.map(({ name }) => name).join(' ') : decision;
+  };
+
+  it('a smaller job joins where running it by itself would cost more than a slot', () => {
+    expect(sharers([...large, small], perCell(1, 0.1))).toBe('a b c s');
+    expect(sharers([...large, small], perCell(0.1, 1))).toBe('a b c');
+  });
+
+  it('not where enough others of its size wait for a batch of their own', () => {
+    const costs = perCell(1, 0.6);
+    expect(sharers([...large, small], costs)).toBe('a b c s');
+    const many = ['s', 't', 'u', 'v'].map((name) => ({ ...small, name }));
+    expect(sharers([...large, ...many], costs)).toBe('a b c');
+  });
+
+  it('a larger job does not widen a batch whose slots would cost more than it does by itself', () => {
+    const jobs = [...['s', 't', 'u'].map((name) => ({ ...small, name })), job('large')];
+    const lax = { maxPaddingWaste: 0.9 };
+    expect(sharers(jobs, perCell(9, 1), lax)).toBe('s t u large');
+    expect(sharers(jobs, perCell(0.1, 1), lax)).toBe('s t u');
+  });
+
+  it('never beyond the limit on padding, however cheap', () => {
+    const costs = perCell(1000, 0);
+    const tiny = job('tiny', 0, { agents: 16, tasks: 16 });
+    expect(sharers([job('a'), tiny], costs)).toBe('a');
   });
 });
