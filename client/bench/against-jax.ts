@@ -151,7 +151,7 @@ async function compare(
 ) {
   const workload = new Workload(each, size);
   const name = bucketName(workload.request.bucket);
-  const { text, inputs, inputNames, outputNames } = programOf(workload);
+  const { text, inputs, inputNames, outputNames } = programOf(workload, client.platformName);
   const given = new Map(inputNames.map((input, index) => [input, inputs[index]!]));
   const medians = operators.includes('consensus') ? ['sort', 'bisection'] : ['sort'];
   const programs: JaxProgram[] = [];

@@ -6,6 +6,7 @@ import type { Engine } from '../../src/engine/engine.js';
 import { OnnxEngine } from '../../src/engine/onnx-engine.js';
 import { createMetrics } from '../../src/metrics.js';
 import { fileBytes, installedPlugin, pluginDirectory } from '../../src/pjrt/plugins.js';
+import type { BenchContext } from './section.js';
 import { UsageError } from '../usage.js';
 
 /** Said wherever XLA's figures are left out. */
@@ -23,6 +24,16 @@ export function benchPlugin(chosen: string, environment: NodeJS.ProcessEnv): str
   }
   const directory = pluginDirectory(environment, homedir());
   return installedPlugin('cpu', { directory, host: `${process.platform}-${process.arch}` })?.path ?? null;
+}
+
+/** For a server that chooses its engine as it does by itself: the plugin, with ONNX Runtime to fall back to. */
+export function serviceFlags({ pluginPath }: BenchContext): string[] {
+  return pluginPath === null ? ['--engine', 'onnx'] : ['--pjrt-plugin', pluginPath];
+}
+
+/** What that is, in words. */
+export function serviceEngine({ pluginPath }: BenchContext): string {
+  return pluginPath === null ? 'ONNX Runtime' : 'XLA, with ONNX Runtime to fall back to';
 }
 
 export async function openOnnx(intraOpThreads: number): Promise<Engine> {

@@ -5,6 +5,7 @@ import { coordinatePath, rawCall, rawClient, sampleRequest } from './messages.js
 import type { ProbeReading } from './probe.js';
 import { atMost, type Cell } from './report.js';
 import type { Section } from './section.js';
+import { serviceEngine, serviceFlags } from './engines.js';
 import { startNullServer, startService } from './server-process.js';
 import { percentile } from './statistics.js';
 
@@ -15,7 +16,7 @@ const mostP50Ms = 250;
 const longestBlockMs = 10;
 
 export const eventLoop: Section = async (context) => {
-  const service = await startService([], { probe: true });
+  const service = await startService(serviceFlags(context), { probe: true });
   // Does nothing all the while: its delays are the machine's, not the service's.
   const emptyAnswer = join(context.folder, 'empty.answer');
   writeFileSync(emptyAnswer, '');
@@ -72,7 +73,7 @@ export const eventLoop: Section = async (context) => {
       name: 'event-loop',
       title: 'Large hard assignments and the event loop',
       method:
-        `\`distance\` policy, N=M=${size} uniform in the plane, \`HARD\` with the exact solver; ${distinctRequests} different swarms. The longest ` +
+        `Engine: ${serviceEngine(context)}. \`distance\` policy, N=M=${size} uniform in the plane, \`HARD\` with the exact solver; ${distinctRequests} different swarms. The longest ` +
         'work is the most CPU time that the main thread took between ticks of a 1 ms timer: what the service itself blocks the loop for. ' +
         'Delays are between those ticks by the clock, so about 1 ms is the least, and they include waiting for a core; the last column is ' +
         'the longest delay in a process that does nothing meanwhile. Times in ms.',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { againstJax } from './against-jax.js';
+import { bridgeSoak } from './bridge-soak.js';
 import { engineTime } from './engine-time.js';
 import { benchPlugin } from './engines.js';
 import { eventLoop } from './event-loop.js';
@@ -21,6 +22,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['engine', engineTime],
   ['jax', againstJax],
+  ['bridge', bridgeSoak],
   ['hard', hardTime],
   ['event-loop', eventLoop],
   ['memory', memory],
@@ -29,7 +31,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
 
 export const benchHelp = `tensor-consensus bench [options]
 
-Measures this service on this machine, ratios side by side in one run; about three minutes.
+Measures this service on this machine, ratios side by side in one run; about eight minutes (a Python and a plugin given).
 
   --only NAMES     comma list of ${[...sections.keys()].join(', ')} (default all)
   --rounds COUNT   repeats of what is compared, medians are shown (default 3)

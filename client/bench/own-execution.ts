@@ -4,8 +4,7 @@
  */
 import type { Clock } from '../../src/clock.js';
 import { xlaProgramText } from '../../src/engine/xla-program.js';
-import { buildProgram } from '../../src/operators/pipeline.js';
-import { shapeIn } from '../../src/operators/signature.js';
+import { programSignature, shapeIn } from '../../src/operators/signature.js';
 import type { PjrtBuffer } from '../../src/pjrt/buffer.js';
 import { PjrtClient } from '../../src/pjrt/client.js';
 import type { PjrtLoadedExecutable } from '../../src/pjrt/executable.js';
@@ -77,7 +76,7 @@ export class ResidentProgram implements Disposable {
 
   /** The program that the engine runs for a workload, with its inputs and weights. */
   static async ofWorkload(client: PjrtClient, workload: Workload): Promise<ResidentProgram> {
-    const { text, inputs } = programOf(workload);
+    const { text, inputs } = programOf(workload, client.platformName);
     return ResidentProgram.load(client, text, inputs);
   }
 
@@ -139,11 +138,10 @@ export interface ProgramText {
   readonly outputNames: readonly string[];
 }
 
-/** What the engine compiles for a workload, and what it runs it on. */
-export function programOf(workload: Workload): ProgramText {
+/** What the engine compiles for a workload on a platform (`cpu`, `tpu`), and what it runs it on. */
+export function programOf(workload: Workload, platform: string): ProgramText {
   const { spec, request } = workload;
-  const program = buildProgram(spec, request.bucket);
-  const { signature } = program;
+  const signature = programSignature(spec);
   const given = workload.inputs().map((data, index) => ({
     data: data as HostArray,
     dims: shapeIn(signature.inputs[index]!, request.bucket),
@@ -155,7 +153,7 @@ export function programOf(workload: Workload): ProgramText {
     weight: true,
   }));
   return {
-    text: xlaProgramText(spec, request.bucket, 'cpu'),
+    text: xlaProgramText(spec, request.bucket, platform),
     inputs: [...given, ...weights],
     inputNames: [...signature.inputs, ...signature.parameters].map(({ name }) => name),
     outputNames: signature.outputs.map(({ name }) => name),

@@ -4,6 +4,7 @@ import { coordinatePath, encodeRequest, float32Tensor, rawCall, rawClient, sampl
 import { normalArray, uniformSource } from './random-states.js';
 import { atMost, type Cell } from './report.js';
 import type { Section } from './section.js';
+import { serviceEngine, serviceFlags } from './engines.js';
 import { type ServerProcess, startService } from './server-process.js';
 
 const calls = 10_000;
@@ -136,7 +137,7 @@ async function endedByServer(server: ServerProcess): Promise<number> {
 }
 
 export const soak: Section = async (context) => {
-  const service = await startService([], { probe: true, nodeArguments: ['--expose-gc'] });
+  const service = await startService(serviceFlags(context), { probe: true, nodeArguments: ['--expose-gc'] });
   const clients = Array.from({ length: connections }, () => rawClient(service.grpcAddress));
   const plan = plannedCalls();
   const rows: Cell[][] = [];
@@ -170,7 +171,7 @@ export const soak: Section = async (context) => {
       name: 'soak',
       title: 'Ten thousand mixed calls',
       method:
-        `${calls} calls by ${callers} callers after ${warmUpCalls} to warm up: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
+        `Engine: ${serviceEngine(context)}. ${calls} calls by ${callers} callers after ${warmUpCalls} to warm up: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
         `by the caller within 20 ms, 7 % with deadlines up to 20 ms; seed ${seed}. Memory of the server process after a forced garbage collection, in MB.`,
       tables: [
         { columns: ['call and its end', 'count'], rows: outcomes.map(([key, count]) => [key, count]) },
