@@ -1,6 +1,9 @@
 /**
  * XLA behind the `Engine` interface, through a PJRT plugin in this process. Programs are lowered on a thread of their own and
  * compiled on libuv's pool; executions run on the plugin's threads; the event loop only starts them and picks up results.
+ *
+ * Several devices are replicas: a program is compiled once, its weights lie on each, and a run goes to the least loaded. A device
+ * that gives no answer is left out from then on; the engine is lost with the last one.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
@@ -21,7 +24,8 @@ import { PjrtClient } from '../pjrt/client.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
-import { runOnHostArrays } from '../pjrt/run.js';
+import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
+import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import type { ExecutableCache } from './executable-cache.js';
 import { longestRunMs } from './longest-run.js';
@@ -33,6 +37,13 @@ export interface XlaEngineOptions {
   readonly plugin: string | PjrtApi;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'engineRestart'>;
+  /**
+   * How many devices to use: the first so many of the plugin's, fewer where it has fewer. Default: all, but one of a CPU, whose devices share its
+   * cores, and each of which runs several executions side by side.
+   */
+  readonly devices?: number;
+  /** Executions worth having in flight on each device. Default 1. */
+  readonly executionsPerDevice?: number;
   /** An execution that takes longer, and longer than its program may, declares the device dead. Default 30 000. */
   readonly hangTimeoutMs?: number;
   /** Where executables are kept; none unless set. */
@@ -45,18 +56,21 @@ export interface XlaEngineOptions {
 }
 
 const defaultHangTimeoutMs = 30_000;
+/** How much of the newest execution's time goes into a program's expected time. */
+const newestShare = 0.2;
 /** Size of an executable where the plugin does not say. */
 const assumedExecutableBytes = 1024 * 1024;
 
 export class XlaEngine implements Engine {
   readonly name = 'xla';
-  readonly concurrency = 1;
   readonly loadConcurrency: number;
+  /** All that it uses, together. */
   readonly device: string;
   /** Build of the plugin's platform, for people. */
   readonly platformVersion: string;
   readonly #options: XlaEngineOptions;
   readonly #client: PjrtClient;
+  readonly #pool: DevicePool;
   readonly #compiler: XlaCompiler;
   readonly #programs = new Set<XlaProgram>();
   readonly #resetListeners: ((reason: LossReason) => void)[] = [];
@@ -74,7 +88,8 @@ export class XlaEngine implements Engine {
       host: options.host ?? '',
       ...(options.log === undefined ? {} : { log: options.log }),
     });
-    this.device = client.devices[0]!.kind;
+    this.#pool = new DevicePool(client.devices.slice(0, devicesWanted(client, options.devices)));
+    this.device = this.#pool.name;
     this.platformVersion = client.platformVersion;
   }
 
@@ -82,10 +97,15 @@ export class XlaEngine implements Engine {
   static async open(options: XlaEngineOptions): Promise<XlaEngine> {
     const api = typeof options.plugin === 'string' ? loadPlugin(options.plugin) : options.plugin;
     try {
-      return new XlaEngine(options, await PjrtClient.create(api));
+      return new XlaEngine(options, await openClient(api, options.devices));
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
+  }
+
+  /** Falls with every device that is lost. */
+  get concurrency(): number {
+    return Math.max(1, this.#pool.serving.length) * (this.#options.executionsPerDevice ?? 1);
   }
 
   get lost(): string | null {
@@ -98,21 +118,23 @@ export class XlaEngine implements Engine {
 
   async load({ spec, bucket, parameters }: ProgramRequest): Promise<LoadedProgram> {
     if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
-    const { executable, key } = await this.#track(this.#compiler.compile(spec, bucket));
+    // Portable: the device is chosen at each execution.
+    const options = this.#pool.devices.length > 1 ? { portable: true } : {};
+    const { executable, key } = await this.#track(this.#compiler.compile(spec, bucket, options));
     const signature = programSignature(spec);
     const digest = createHash('sha256').update(key);
-    const weights: PjrtBuffer[] = [];
+    let weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
     try {
-      if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
-      for (const { name, shape } of signature.parameters) {
-        const values = parameters.get(name);
-        if (values === undefined) throw new CoordinatorError('INTERNAL', `weights ${name} are missing`);
-        const copy = Float32Array.from(values);
-        digest.update(copy);
-        weights.push(this.#client.bufferFromHost(copy, shape));
-      }
+      if (this.lost !== null) throw new CoordinatorError('ENGINE_FAILED', this.lost);
+      const values = signature.parameters.map(({ name, shape }): HostTensor => {
+        const given = parameters.get(name);
+        if (given === undefined) throw new CoordinatorError('INTERNAL', `weights ${name} are missing`);
+        const data = Float32Array.from(given);
+        digest.update(data);
+        return { data, dims: shape };
+      });
+      weights = this.#upload(values);
     } catch (thrown) {
-      for (const weight of weights) weight.dispose();
       executable.dispose();
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
@@ -123,7 +145,7 @@ export class XlaEngine implements Engine {
       digest.digest('hex').slice(0, 16),
       executable,
       weights,
-      (p, inputs) => this.#run(p, inputs),
+      (each, inputs) => this.#run(each, inputs),
     );
     this.#programs.add(program);
     return program;
@@ -137,7 +159,7 @@ export class XlaEngine implements Engine {
 
   /** Waits for what runs, then frees everything. What hangs is not waited for: it is freed if it ever ends. */
   async close(): Promise<void> {
-    const hung = this.#dead !== null;
+    const hung = this.#pool.devices.some(({ lost }) => lost !== null);
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
     const freed = Promise.allSettled([...this.#running]).then(() => {
@@ -148,40 +170,78 @@ export class XlaEngine implements Engine {
     if (!hung) await freed;
   }
 
+  /** On each device that takes them; throws what the last one answered where none does. */
+  #upload(values: readonly HostTensor[]): Map<PooledDevice, readonly PjrtBuffer[]> {
+    const weights = new Map<PooledDevice, readonly PjrtBuffer[]>();
+    let refused: unknown;
+    for (const place of this.#pool.serving) {
+      const buffers: PjrtBuffer[] = [];
+      try {
+        for (const { data, dims } of values)
+          buffers.push(this.#client.bufferFromHost(data, dims, { device: place.device }));
+        weights.set(place, buffers);
+      } catch (thrown) {
+        for (const buffer of buffers) buffer.dispose();
+        refused = thrown;
+      }
+    }
+    if (weights.size === 0) throw refused;
+    return weights;
+  }
+
   async #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
-    if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
     const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
+    const { expectedMs } = program;
+    const place = this.#dead === null ? this.#pool.acquire(expectedMs, program.weights) : null;
+    if (place === null)
+      throw new CoordinatorError('ENGINE_FAILED', this.#dead ?? 'no device that is left has the weights');
     const allowedMs = hangTimeoutMs + longestRunMs(program.spec, program.bucket);
     let cancelWatch: () => void = () => undefined;
     const hung = new Promise<never>((_resolve, reject) => {
       cancelWatch = clock.after(allowedMs, () => {
-        const reason = `device ${this.device} gave no answer for ${Math.round(allowedMs)} ms`;
-        this.#lose(reason);
+        const reason = `device ${place.name} gave no answer for ${Math.round(allowedMs)} ms`;
+        this.#lose(place, reason);
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
+    let succeeded = false;
     try {
-      return await Promise.race([this.#track(this.#execute(program, inputs)), hung]);
+      const result = await Promise.race([this.#track(this.#execute(program, inputs, place)), hung]);
+      program.expectedMs += (program.expectedMs === 0 ? 1 : newestShare) * (result.executeMs - program.expectedMs);
+      succeeded = true;
+      return result;
     } finally {
       cancelWatch();
+      this.#pool.release(place, expectedMs, succeeded);
     }
   }
 
-  async #execute({ executable, weights, shapes }: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
+  async #execute(
+    { executable, weights, shapes }: XlaProgram,
+    inputs: readonly TensorData[],
+    place: PooledDevice,
+  ): Promise<RunResult> {
     const given = inputs.map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
+    const resident = weights.get(place)!;
     try {
-      const run = await runOnHostArrays(this.#client, executable, [...given, ...weights], this.#options.clock);
-      return { ...run, outputs: run.outputs as readonly TensorData[], device: this.device };
+      const { device, name } = place;
+      const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
+        device,
+      });
+      return { ...run, outputs: run.outputs as readonly TensorData[], device: name };
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
   }
 
-  #lose(reason: string): void {
-    if (this.#dead !== null) return;
+  /** Leaves the device out; the engine is lost with the last one. */
+  #lose(place: PooledDevice, reason: string): void {
+    if (place.lost !== null || this.#dead !== null) return;
+    place.lost = reason;
+    this.#options.log?.('the XLA device is declared dead', { reason, left: this.#pool.serving.length });
+    if (this.#pool.serving.length > 0) return;
     this.#dead = reason;
     this.#options.metrics.engineRestart.inc({ engine: this.name, reason: 'hang' });
-    this.#options.log?.('the XLA device is declared dead', { reason });
     for (const listener of this.#resetListeners) listener('hang');
   }
 
@@ -201,7 +261,10 @@ class XlaProgram implements LoadedProgram {
   readonly fingerprint: string;
   readonly residentBytes: number;
   readonly executable: PjrtLoadedExecutable;
-  readonly weights: readonly PjrtBuffer[];
+  /** On each device that it can run on. */
+  readonly weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
+  /** What an execution took lately. */
+  expectedMs = 0;
   /** Of the inputs, in order. */
   readonly shapes: readonly (readonly number[])[];
   readonly #run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>;
@@ -214,7 +277,7 @@ class XlaProgram implements LoadedProgram {
     signature: Signature,
     fingerprint: string,
     executable: PjrtLoadedExecutable,
-    weights: readonly PjrtBuffer[],
+    weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>,
     run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>,
   ) {
     this.spec = spec;
@@ -224,7 +287,8 @@ class XlaProgram implements LoadedProgram {
     this.executable = executable;
     this.weights = weights;
     this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
-    this.residentBytes = executableBytes(executable) + weights.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.residentBytes =
+      executableBytes(executable) + [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.#run = run;
   }
 
@@ -247,7 +311,7 @@ class XlaProgram implements LoadedProgram {
 
   #free(): void {
     if (!this.#retired || this.#runs > 0) return;
-    for (const weight of this.weights) weight.dispose();
+    for (const weight of [...this.weights.values()].flat()) weight.dispose();
     this.executable.dispose();
   }
 }
@@ -260,4 +324,20 @@ function executableBytes(executable: PjrtLoadedExecutable): number {
     if (thrown instanceof PjrtError) return assumedExecutableBytes;
     throw thrown;
   }
+}
+
+/**
+ * A CPU's plugin makes as many devices as it is told, four by itself, and a thread for each beside those for the cores, which costs a tenth
+ * more processor time for every execution. So it is opened again where it shows another number than is wanted.
+ */
+async function openClient(api: PjrtApi, devices: number | undefined): Promise<PjrtClient> {
+  const client = await PjrtClient.create(api);
+  const wanted = devices ?? 1;
+  if (!client.deviceMemoryIsHost || client.devices.length === wanted) return client;
+  client.dispose();
+  return PjrtClient.create(api, { cpu_device_count: wanted });
+}
+
+function devicesWanted({ devices, deviceMemoryIsHost }: PjrtClient, wanted: number | undefined): number {
+  return Math.min(devices.length, wanted ?? (deviceMemoryIsHost ? 1 : devices.length));
 }

@@ -1,0 +1,138 @@
+/** The XLA engine on several devices: replicas, the least loaded first, and one that goes wrong alone. */
+import { Registry } from 'prom-client';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { systemClock, type Clock } from '../../src/clock.js';
+import type { LoadedProgram } from '../../src/engine/engine.js';
+import { XlaEngine } from '../../src/engine/xla-engine.js';
+import { createMetrics } from '../../src/metrics.js';
+import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import { livePjrtObjects } from '../../src/pjrt/ownership.js';
+import { seededNormal } from '../seeded-normal.js';
+import { VirtualClock } from '../virtual-clock.js';
+import { FaultPlugin } from './fault-plugin.js';
+
+const bucket: Bucket = { batch: 2, agents: 32, tasks: 32 };
+const spec: ProgramSpec = {
+  parameters: 'weights',
+  projection: { width: 8, kinds: 3 },
+  utility: { source: 'bilinear', agentWidth: 8, taskWidth: 8 },
+  utilityOut: true,
+  soft: { form: 'log', iterations: 20, bias: false, slack: false, plan: true, topK: 5, potentials: true },
+  consensus: { source: 'agents', width: 8, iterations: 10, start: 'MEDOID' },
+};
+const parameters = new Map([
+  ['projection_weight', Float32Array.from({ length: 24 }, seededNormal(1))],
+  ['projection_bias', Float32Array.from({ length: 3 }, seededNormal(2))],
+  ['bilinear', Float32Array.from({ length: 64 }, seededNormal(3))],
+] as const);
+const request = { spec, bucket, parameters };
+
+const plugin = new FaultPlugin(inject('cpuPlugin'));
+const api = plugin.api();
+const engines: XlaEngine[] = [];
+let before = 0;
+
+beforeEach(() => {
+  before = livePjrtObjects();
+});
+
+afterEach(async () => {
+  plugin.restore();
+  plugin.release();
+  await Promise.all(engines.splice(0).map((engine) => engine.close()));
+  await expect.poll(livePjrtObjects).toBe(before);
+  expect(plugin.ledger.live()).toEqual({});
+});
+
+async function open(devices: number, clock: Clock = systemClock): Promise<XlaEngine> {
+  const engine = await XlaEngine.open({ plugin: api, clock, metrics: createMetrics(new Registry()), devices });
+  engines.push(engine);
+  return engine;
+}
+
+function inputsOf({ signature, bucket: size }: LoadedProgram, seed: number): TensorData[] {
+  const random = seededNormal(seed);
+  return signature.inputs.map((input) => {
+    const length = shapeIn(input, size).reduce((product, axis) => product * axis, 1);
+    if (input.dtype === 'int32') return Int32Array.from({ length }, (_, i) => 15 + (i % 2));
+    if (/mask|mass/.test(input.name)) return new Float32Array(length).fill(1);
+    if (input.name === 'temperature') return new Float32Array(length).fill(0.5);
+    if (input.name === 'consensus_constants')
+      return Float32Array.from({ length }, (_, i) => [6.7, 7.3, 26.1, 0][i % 4]!);
+    return Float32Array.from({ length }, random);
+  });
+}
+
+const four = ['cpu:0', 'cpu:1', 'cpu:2', 'cpu:3'];
+
+describe('four devices', () => {
+  it('share what is in flight, one run each, and give equal bits', async () => {
+    const engine = await open(4);
+    expect([engine.device, engine.concurrency]).toEqual(['cpu:0-3', 4]);
+    const program = await engine.load(request);
+    const results = await Promise.all(four.map(() => program.run(inputsOf(program, 7))));
+    expect(results.map(({ device }) => device).sort()).toEqual(four);
+    for (const { outputs } of results) expect(outputs).toEqual(results[0]!.outputs);
+    const single = await open(1);
+    const alone = await (await single.load(request)).run(inputsOf(program, 7));
+    expect([single.device, alone.device, single.concurrency]).toEqual(['cpu', 'cpu', 1]);
+    expect(alone.outputs).toEqual(results[0]!.outputs);
+  });
+
+  it('keep the weights of every program on each, until it is unloaded', async () => {
+    const engine = await open(4);
+    const empty = livePjrtObjects();
+    const program = await engine.load(request);
+    const other = await engine.load({ ...request, bucket: { ...bucket, batch: 1 } });
+    expect(livePjrtObjects() - empty).toBe(2 * (2 + 4 * parameters.size)); // an executable is two objects
+    engine.unload(program);
+    engine.unload(other);
+    expect(livePjrtObjects()).toBe(empty);
+  });
+
+  it('are left out of the rotation one by one when they hang; the engine is lost with the last', async () => {
+    const clock = new VirtualClock();
+    const engine = await open(4, clock);
+    const program = await engine.load(request);
+    const expected = await program.run(inputsOf(program, 1));
+    const resets: string[] = [];
+    engine.onReset((reason) => resets.push(reason));
+    for (let left = 3; left >= 0; left--) {
+      plugin.arm({ at: 'LoadedExecutable_Execute', how: 'hang' });
+      const hung = program.run(inputsOf(program, 1));
+      const hangs = expect(hung).rejects.toMatchObject({ code: 'ENGINE_FAILED', message: /gave no answer/ });
+      await expect.poll(() => plugin.hanging).toBe(4 - left);
+      await clock.advanceAsync(10 * 60_000);
+      await hangs;
+      expect(engine.concurrency).toBe(Math.max(1, left));
+      expect(engine.lost === null).toBe(left > 0);
+      expect(resets).toEqual(left > 0 ? [] : ['hang']);
+      if (left === 0) break;
+      const runs = await Promise.all([1, 2, 3, 4].map(() => program.run(inputsOf(program, 1))));
+      expect(new Set(runs.map(({ device }) => device)).size).toBe(left);
+      for (const { outputs } of runs) expect(outputs).toEqual(expected.outputs);
+    }
+    await expect(program.run(inputsOf(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+  });
+
+  it('do not all wait for the one that fails at once: it is given less, and as much as before once it works', async () => {
+    const engine = await open(2);
+    const program = await engine.load(request);
+    plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error' });
+    await expect(program.run(inputsOf(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    const next: string[] = [];
+    for (let i = 0; i < 3; i++) next.push((await program.run(inputsOf(program, 1))).device);
+    expect(next).toEqual(['cpu:1', 'cpu:1', 'cpu:1']);
+    const together = await Promise.all([1, 2, 3].map(() => program.run(inputsOf(program, 1))));
+    expect(together.map(({ device }) => device)).toContain('cpu:0');
+    expect((await program.run(inputsOf(program, 1))).device).toBe('cpu:0');
+  });
+
+  it('serve a program from those that took its weights', async () => {
+    const engine = await open(2);
+    plugin.arm({ at: 'Client_BufferFromHostBuffer', how: 'error', code: 'RESOURCE_EXHAUSTED' });
+    const program = await engine.load(request);
+    const runs = await Promise.all([1, 2].map(() => program.run(inputsOf(program, 1))));
+    expect(runs.map(({ device }) => device)).toEqual(['cpu:1', 'cpu:1']);
+  });
+});
