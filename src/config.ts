@@ -141,6 +141,12 @@ const settings = {
     'Size of that folder, above which the least recently used programs are deleted; 0 = keep and look for none.',
     'thousands of programs',
   ),
+  devices: setting(
+    whole(0, 1024),
+    '0',
+    'Devices that the XLA engine uses, each with a copy of every program; 0 = all, and one of a CPU.',
+    'batches spread over what is there; more devices of a CPU share its cores',
+  ),
   onnxProviders: setting(
     listOf('cuda', 'cpu'),
     'cpu',
