@@ -34,6 +34,7 @@ vi.mock('../../src/engine/warmup.js', async (importOriginal) => {
   };
 });
 
+process.env['TF_CPP_MIN_LOG_LEVEL'] = '2';
 const plugin = new FaultPlugin(inject('cpuPlugin'));
 const api = plugin.api();
 const hangTimeoutMs = 300;

@@ -30,6 +30,7 @@ const small: Bucket = { batch: 1, agents: 16, tasks: 0 };
 /** `Execute` is called on the event loop. */
 const large: Bucket = { batch: 8, agents: 128, tasks: 0 };
 
+process.env['TF_CPP_MIN_LOG_LEVEL'] = '2';
 const plugin = new FaultPlugin(inject('cpuPlugin'));
 const api = plugin.api();
 const unhandled: unknown[] = [];
