@@ -5,7 +5,9 @@ import { ConfigError } from '../src/config.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
 import { Ladder } from '../src/engine/ladder.js';
+import type { ProgramRequest } from '../src/engine/engine.js';
 import { ProgramStore } from '../src/engine/program-store.js';
+import { ProgramUsage, type UsedProgram } from '../src/engine/program-usage.js';
 import type { RungOptions } from '../src/engine/rung.js';
 import { warmRequests } from '../src/engine/warmup.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
@@ -17,6 +19,7 @@ import { PolicyRegistry, type PolicyEvent } from '../src/policies/registry.js';
 import type { PolicyInfoMessage } from '../src/wire/messages.js';
 import { decodeRequest } from '../src/wire/request.js';
 import { rungsFor } from './engine-choice.js';
+import { openExecutableCache } from './executable-folder.js';
 import type { Logger } from './log.js';
 import type { CoreContext, RunnableCore } from './start.js';
 import { keepTelemetryOff } from './telemetry.js';
@@ -75,6 +78,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
     registry.close();
     throw error;
   }
+  /** Null without a cache to keep it in, and on engines whose programs are not cached. */
+  let usage: Promise<ProgramUsage | null> = Promise.resolve(null);
   const batcher = new Batcher({
     store: ladder,
     clock,
@@ -111,11 +116,13 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
     async warmUp() {
       await warm();
       warmAgain = () => void warm();
+      if (ladder.name === 'xla') usage = loadWhatWasUsed();
       ladder.standBy();
     },
     async close() {
       registry.close();
       await batcher.drain();
+      await (await usage)?.close();
       await Promise.all([solver.close(), ladder.close()]);
     },
   };
@@ -129,6 +136,29 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       largestBatch: (agents, tasks) => maxBatch(agents, tasks, config.maxBatch),
     });
     return ladder.warm(requests, (done, total) => log.debug({ done, total }, 'warming'));
+  }
+
+  /** Beside the traffic. */
+  async function loadWhatWasUsed(): Promise<ProgramUsage | null> {
+    const cache = openExecutableCache(config, metrics, log);
+    if (cache === null) return null;
+    try {
+      const opened = await ProgramUsage.open({ cache, clock, used: () => ladder.used() });
+      void ladder.loadAhead(requestsOf(opened.last));
+      return opened;
+    } catch (err) {
+      log.warn({ err }, 'what the last run used is not known');
+      return null;
+    }
+  }
+
+  /** With the weights of today's policies; programs of policies that are gone are left out. */
+  function requestsOf(programs: readonly UsedProgram[]): ProgramRequest[] {
+    return programs.flatMap(({ spec, bucket }): ProgramRequest[] => {
+      if (spec.parameters === '') return [{ spec, bucket, parameters: new Map() }];
+      const policy = policies.list().find(({ fingerprint }) => fingerprint === spec.parameters);
+      return policy === undefined ? [] : [{ spec, bucket, parameters: parametersOf(policy) }];
+    });
   }
 
   function describe(policy: Policy): PolicyInfoMessage {

@@ -12,6 +12,7 @@ import { specKey, type Bucket, type ProgramSpec } from '../operators/signature.j
 import { CircuitBreaker } from './circuit-breaker.js';
 import type { Engine, LoadedProgram, LossReason, Parameters, ProgramRequest } from './engine.js';
 import { paddingInputs, type ProgramStore, type WarmProgress } from './program-store.js';
+import type { UsedProgram } from './program-usage.js';
 import { Rung, type OpenRung, type RungOptions } from './rung.js';
 
 export interface LadderOptions {
@@ -125,6 +126,16 @@ export class Ladder implements ProgramSource {
         if (this.#active === rung) throw error;
       }
     }
+  }
+
+  /** Loads programs on the engine that takes work now, behind what anybody waits for. Never rejects. */
+  async loadAhead(requests: readonly ProgramRequest[]): Promise<void> {
+    await this.#active.current?.store.loadAhead(requests);
+  }
+
+  /** Of the engine that takes work now. */
+  used(): UsedProgram[] {
+    return this.#active.current?.store.used() ?? [];
   }
 
   /** Opens and warms the next engine in the background, so that a step down finds it ready. Called once the server serves. */

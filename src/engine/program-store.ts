@@ -17,6 +17,7 @@ import {
 import type { Engine, LoadedProgram, Parameters, ProgramRequest } from './engine.js';
 import { LoadQueue } from './load-queue.js';
 import { longestRunMs } from './longest-run.js';
+import type { UsedProgram } from './program-usage.js';
 import { StoredProgram } from './stored-program.js';
 
 export interface ProgramStoreOptions {
@@ -147,6 +148,22 @@ export class ProgramStore {
     return failures;
   }
 
+  /**
+   * Loads programs that nobody asked for yet, one after another and behind everything that somebody waits for, until half of the memory is
+   * taken: the rest is for what is asked for. What cannot be loaded is left to whoever asks for it. Never rejects.
+   */
+  async loadAhead(requests: readonly ProgramRequest[]): Promise<void> {
+    for (const request of requests) {
+      if (this.#residentBytes > this.#options.memoryLimitBytes / 2) return;
+      await this.#load(request, specKey(request.spec), false).catch(() => undefined);
+    }
+  }
+
+  /** The loaded programs, and for how many batches each was found. */
+  used(): UsedProgram[] {
+    return [...this.#families.values()].flat().map(({ spec, bucket, uses }) => ({ spec, bucket, uses }));
+  }
+
   async #warmOne(request: ProgramRequest): Promise<CoordinatorError | null> {
     const key = specKey(request.spec);
     for (let attempt = 1; ; attempt++) {
@@ -166,7 +183,10 @@ export class ProgramStore {
       if (serves(program.bucket, wanted) && (best === null || volume(program.bucket) < volume(best.bucket)))
         best = program;
     }
-    if (best !== null) best.lastUse = ++this.#uses;
+    if (best !== null) {
+      best.lastUse = ++this.#uses;
+      best.uses++;
+    }
     return best;
   }
 
@@ -212,6 +232,7 @@ export class ProgramStore {
     for (const waiter of this.#waiters) {
       if (waiter.key !== key || !serves(program.bucket, waiter.wanted)) continue;
       this.#waiters.delete(waiter);
+      program.uses++;
       waiter.resolve(program);
     }
   }

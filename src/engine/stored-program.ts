@@ -10,6 +10,8 @@ export class StoredProgram implements LoadedProgram {
   readonly fingerprint: string;
   readonly residentBytes: number;
   lastUse = 0;
+  /** Batches that it was found for. */
+  uses = 0;
   running = 0;
   #loaded: LoadedProgram | null;
   readonly #reload: () => Promise<StoredProgram>;

@@ -328,6 +328,26 @@ describe('program store', () => {
     expect(await warming).toEqual([]);
   });
 
+  it('counts the batches of each program, and loads ahead one at a time until half of the memory is taken', async () => {
+    const { engine, store, ready, loaded } = setUp(700, 3);
+    await loaded(b(1, 16));
+    ready(b(1, 16));
+    ready(b(1, 16));
+    expect(store.used()).toEqual([{ spec: given, bucket: b(1, 16), uses: 2 }]);
+    const sizes = [16, 32, 64, 128, 256, 512];
+    const ahead = store.loadAhead(sizes.map((size) => ({ spec: given, bucket: b(1, size), parameters })));
+    await settle();
+    expect(names(engine.loads)).toEqual(['b1 n16 m16', 'b1 n32 m32']);
+    engine.loads[1]!.fail(new CoordinatorError('COMPILE_FAILED', 'no rule'));
+    for (const next of [2, 3, 4]) {
+      await settle();
+      engine.loads[next]!.finish();
+    }
+    await ahead;
+    expect(names(engine.loads).slice(2)).toEqual(['b1 n64 m64', 'b1 n128 m128', 'b1 n256 m256']);
+    expect(engine.unloaded).toEqual([]);
+  });
+
   it('forgets everything when the engine is reset and loads the warm set again', async () => {
     const { engine, store, ready } = setUp();
     const warming = store.warm([{ spec: given, bucket: b(32, 128), parameters }]);

@@ -29,13 +29,20 @@ async function kill(child: ChildProcess): Promise<void> {
   await ended;
 }
 
+interface Served {
+  readonly child: ChildProcess;
+  readonly grpcAddress: string;
+  readonly adminAddress: string;
+  /** From the start of the process. */
+  readonly readyMs: number;
+  /** What it found on disk until it was SERVING. */
+  readonly results: Readonly<Record<string, number>>;
+  /** See `answerOf`. */
+  readonly answer: string;
+}
+
 /** Resolves when the server is SERVING. */
-async function serve(): Promise<{
-  child: ChildProcess;
-  readyMs: number;
-  results: Record<string, number>;
-  answer: string;
-}> {
+async function serve(): Promise<Served> {
   const startedMs = performance.now();
   const child = spawn(
     process.execPath,
@@ -67,36 +74,50 @@ async function serve(): Promise<{
     const { msg, grpcAddress, adminAddress } = JSON.parse(line) as Record<string, string>;
     if (msg !== 'ready') continue;
     const readyMs = performance.now() - startedMs;
-    const text = await (await fetch(`http://${adminAddress!}/metrics`)).text();
-    const found = text.matchAll(/^coordinate_executable_cache_total\{result="(disk_\w+)"\} (\d+)$/gm);
-    const results = Object.fromEntries(Array.from(found, ([, result, count]) => [result!, Number(count)]));
-    return { child, readyMs, results, answer: await answerOf(grpcAddress!) };
+    const addresses = { grpcAddress: grpcAddress!, adminAddress: adminAddress! };
+    const results = await diskResults(addresses.adminAddress);
+    return { child, ...addresses, readyMs, results, answer: await answerOf(addresses.grpcAddress) };
   }
   throw new Error(`the server ended before it was ready: ${lines.join('\n')}`);
 }
 
-/** What a caller gets for one problem, bit for bit, and which program gave it. */
-async function answerOf(address: string): Promise<string> {
-  const client = new CoordinatorClient(address, { deadlineMs: 30_000 });
+async function withClient<T>(address: string, use: (client: CoordinatorClient) => Promise<T>): Promise<T> {
+  const client = new CoordinatorClient(address, { deadlineMs: 60_000 });
   try {
-    const states = Float32Array.from({ length: 100 }, (_, index) => Math.sin(index));
-    const { assignment, consensus, execution } = await client.coordinate({
-      agents: { data: states, shape: [50, 2] },
-      tasks: { data: states.slice().reverse(), shape: [50, 2] },
-    });
-    const { engine, executableFingerprint } = execution!;
-    const weights = consensus!.weights.data;
-    return JSON.stringify([engine, executableFingerprint, Array.from(assignment!.taskOfAgent), Array.from(weights)]);
+    return await use(client);
   } finally {
     client.close();
   }
+}
+
+const states = Float32Array.from({ length: 100 }, (_, index) => Math.sin(index));
+const problem = {
+  agents: { data: states, shape: [50, 2] },
+  tasks: { data: states.slice().reverse(), shape: [50, 2] },
+};
+
+/** What a caller gets for one problem, bit for bit, and which program gave it. */
+function answerOf(address: string): Promise<string> {
+  return withClient(address, async (client) => {
+    const { assignment, consensus, execution } = await client.coordinate(problem);
+    const { engine, executableFingerprint } = execution!;
+    const weights = Array.from(consensus!.weights.data);
+    return JSON.stringify([engine, executableFingerprint, Array.from(assignment!.taskOfAgent), weights]);
+  });
+}
+
+/** Look-ups of executables on disk so far. */
+async function diskResults(adminAddress: string): Promise<Record<string, number>> {
+  const text = await (await fetch(`http://${adminAddress}/metrics`)).text();
+  const found = text.matchAll(/^coordinate_executable_cache_total\{result="(disk_\w+)"\} (\d+)$/gm);
+  return Object.fromEntries(Array.from(found, ([, result, count]) => [result!, Number(count)]));
 }
 
 async function cached(): Promise<string[]> {
   return (await readdir(folder)).filter((name) => name.endsWith('.tcx')).map((name) => join(folder, name));
 }
 
-it('serves from the cache after it was killed: compiles nothing, and answers with the same bits', async () => {
+it('serves from the cache after it was killed: compiles nothing, answers with the same bits, and knows what was used', async () => {
   const first = await serve();
   const programs = first.results['disk_miss']!;
   expect(first.results).toEqual({ disk_miss: programs });
@@ -117,4 +138,14 @@ it('serves from the cache after it was killed: compiles nothing, and answers wit
   const third = await serve();
   expect(third.results).toEqual({ disk_hit: programs - 1, disk_refused: 1 });
   expect(third.answer).toBe(first.answer);
+
+  // A program outside the warm set; the fourth start loads it before anybody asks.
+  await withClient(third.grpcAddress, (client) => client.coordinate({ ...problem, assignment: { forms: ['PLAN'] } }));
+  expect(await diskResults(third.adminAddress)).toMatchObject({ disk_miss: 1 });
+  const ended = once(third.child, 'close');
+  third.child.kill('SIGTERM');
+  await ended;
+  const fourth = await serve();
+  expect(fourth.answer).toBe(first.answer);
+  await expect.poll(() => diskResults(fourth.adminAddress), { timeout: 20_000 }).toEqual({ disk_hit: programs + 1 });
 }, 300_000);
