@@ -27,7 +27,7 @@ export interface LoopStage {
   readonly body: Graph;
 }
 
-/** The `count` largest of the last axis, heaviest first, ties to the lower index. */
+/** The `count` largest of the last axis, heaviest first, ties to the lower index. Nothing in it is negative. */
 export interface TopKStage {
   readonly kind: 'topk';
   readonly input: string;

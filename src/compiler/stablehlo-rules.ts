@@ -144,22 +144,22 @@ function reducedInParts(
   let shape = [...type.shape];
   let value = base;
   for (const dimension of dimensions.toSorted((a, b) => b - a)) {
-    const length = shape[dimension]!;
-    const lanes = partLength(length);
-    if (lanes > 1) {
-      const parts = shape.toSpliced(dimension, 1, length / lanes, lanes);
+    for (let first = firstPart(shape[dimension]!); first > 1; first = firstPart(shape[dimension]!)) {
+      const parts = shape.toSpliced(dimension, 1, first, shape[dimension]! / first);
       value = reduced(block.reshape(value, { ...type, shape }, parts), parts, [dimension]);
       shape = parts.toSpliced(dimension, 1);
+      // XLA would join the reductions again.
       value = block.operation(`stablehlo.optimization_barrier ${value} : ${tensorType({ ...type, shape })}`, [value]);
     }
   }
   return reduced(value, shape, dimensions);
 }
 
-/** Length of the second of two parts of an axis, both short enough to be reduced at once; 1 where it is or cannot be. */
-function partLength(length: number): number {
+/** Length of the first of two parts of an axis, the one to be reduced at once; 1 where the axis is short or has no such part. */
+function firstPart(length: number): number {
   if (length <= longestReduction) return 1;
-  return [16, 32].find((lanes) => length % lanes === 0 && length / lanes <= longestReduction) ?? 1;
+  for (let first = Math.min(longestReduction, length / 16); first > 1; first--) if (length % first === 0) return first;
+  return 1;
 }
 
 /**

@@ -3,6 +3,7 @@ import { countUses, definitions, type Equation, type Graph, type Operand } from 
 import type { LoopStage, Program, TopKStage } from './program.js';
 import { baseType, StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
 import { arrayOf, largestOf, noRule, rowsOf, rules } from './stablehlo-rules.js';
+import { largestByRounds, picksByRounds } from './stablehlo-top-k.js';
 import { tensorType } from './stablehlo-types.js';
 import { shapeOf, type View } from './view.js';
 
@@ -52,7 +53,7 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
         break;
       }
       case 'topk':
-        write([stage.values, stage.indices], topK(block, stage, read(stage.input)));
+        write([stage.values, stage.indices], topK(block, stage, read(stage.input), forCpu));
         break;
     }
   }
@@ -137,9 +138,11 @@ function lowerLoop(
   return carriedTypes.map(({ shape, dtype }, index) => viewOf(outputs[1 + index]!, shape, dtype));
 }
 
-function topK(block: StableHloBlock, stage: TopKStage, input: View): View[] {
+function topK(block: StableHloBlock, stage: TopKStage, input: View, forCpu: boolean): View[] {
   const shape = [...shapeOf(input).slice(0, -1), stage.count];
-  return largestOf(block, rowsOf(block, input), stage.count).map((rows) => arrayOf(block, rows, shape));
+  const rows = rowsOf(block, input);
+  const largest = forCpu && picksByRounds(rows, stage.count) ? largestByRounds : largestOf;
+  return largest(block, rows, stage.count).map((found) => arrayOf(block, found, shape));
 }
 
 function lowerGraph(block: StableHloBlock, traced: Graph, inputs: readonly View[], forCpu: boolean): View[] {

@@ -27,7 +27,7 @@ export function medianPlan(method: MedianMethod, mask: np.Array, ranks: np.Array
 }
 
 /**
- * Median of the present values along the last axis; below 0 or `absent` where there is none.
+ * Median of the present values along the last axis; at most 0 or `absent` where there is none.
  * values [B,r,N] >= 0, `absent` where masked; plan as `medianPlan` gives it -> [B,r,1].
  */
 export function maskedMedian(method: MedianMethod, values: np.Array, plan: readonly np.Array[]): np.Array {

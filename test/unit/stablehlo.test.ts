@@ -7,7 +7,7 @@ import { denseText, elementText, tensorType } from '../../src/compiler/stablehlo
 import { type Program, ProgramBuilder } from '../../src/compiler/program.js';
 import type { ArrayFunction } from '../../src/compiler/trace.js';
 import { CoordinatorError } from '../../src/errors.js';
-import { buildProgram } from '../../src/operators/pipeline.js';
+import { buildProgram, type PipelineOptions } from '../../src/operators/pipeline.js';
 import {
   type Axis,
   type Bucket,
@@ -383,17 +383,19 @@ const buckets: Bucket[] = [
   { batch: 1, agents: sizeLadder.at(-1)!, tasks: sizeLadder.at(-1)! },
 ];
 
+const waysOfWriting: (PipelineOptions & StableHloOptions)[] = [{}, { median: 'rank', layout: 'x', forCpu: true }];
+
 describe('every program', () => {
   for (const [name, spec] of Object.entries(everySpec())) {
     it(`has rules for all it does, multiplies in full precision and is the same text again: ${name}`, () => {
-      for (const median of spec.consensus === null ? (['sort'] as const) : (['sort', 'rank'] as const)) {
+      for (const options of waysOfWriting) {
         for (const { batch, agents, tasks } of buckets) {
           const where = { batch, agents, tasks: spec.utility === null ? 0 : tasks };
-          const text = lowerToStableHlo(buildProgram(spec, where, { median }));
+          const text = lowerToStableHlo(buildProgram(spec, where, options), options);
           const products = text.split('\n').filter((line) => line.includes('stablehlo.dot'));
           expect(products.length).toBeGreaterThan(0);
           expect(products.filter((line) => !line.includes('precision = [HIGHEST, HIGHEST]'))).toEqual([]);
-          expect(lowerToStableHlo(buildProgram(spec, where, { median })) === text).toBe(true);
+          expect(lowerToStableHlo(buildProgram(spec, where, options), options) === text).toBe(true);
           const signature = programSignature(spec);
           for (const tensor of [...signature.inputs, ...signature.parameters])
             expect(text).toContain(`%${tensor.name}: `);
