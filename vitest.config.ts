@@ -1,11 +1,26 @@
 import { spawnSync } from 'node:child_process';
+import type { ProvidedContext } from 'vitest';
 import { defineConfig } from 'vitest/config';
 import { knownPlugins } from './src/pjrt/plugins.js';
+import { findDevicePlugin } from './test/device/find-plugin.js';
 
-const tier = (name: string, testTimeout: number, globalSetup: string[] = []) => ({
+const tier = (
+  name: string,
+  testTimeout: number,
+  globalSetup: string[] = [],
+  provide: Partial<ProvidedContext> = {},
+) => ({
   extends: true as const,
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, globalSetup },
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, globalSetup, provide },
 });
+
+/** Once: this file is read again for every tier. */
+function say(line: string): void {
+  const said = Symbol.for(line);
+  if (Reflect.has(globalThis, said)) return;
+  Reflect.set(globalThis, said, true);
+  console.warn(line);
+}
 
 /**
  * The xla tier runs where there is a CPU plugin for the host and pip to fetch it. CI has both and must run it; elsewhere
@@ -22,14 +37,24 @@ function xlaTier(): ReturnType<typeof tier>[] {
   if (missing === null || process.env['CI'] !== undefined) {
     return [tier('xla', 120_000, ['test/xla/plugin-setup.ts'])];
   }
-  console.warn(`The xla tier is left out: ${missing}.`);
+  say(`The xla tier is left out: ${missing}.`);
   return [];
+}
+
+/** The device tier runs where there is an accelerator and a plugin for it, or where TC_PJRT_PLUGIN names one. Nothing requires it. */
+function deviceTier(): ReturnType<typeof tier>[] {
+  const found = findDevicePlugin(process.env);
+  if ('missing' in found) {
+    say(`The device tier is left out: ${found.missing}.`);
+    return [];
+  }
+  return [tier('device', 120_000, [], { devicePlugin: found.path })];
 }
 
 export default defineConfig({
   test: {
     globalSetup: ['test/global-setup.ts'],
-    projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000), ...xlaTier()],
+    projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000), ...xlaTier(), ...deviceTier()],
     reporters: ['default'],
     // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
     env: { ORT_DISABLE_TELEMETRY: '1' },

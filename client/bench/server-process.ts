@@ -27,7 +27,7 @@ interface SpawnOptions {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-const startLimitMs = 60_000;
+const startLimitMs = 120_000;
 
 /** The service with the given `serve` flags. Rejects with its last words where it ends before it is ready. */
 export function startService(flags: readonly string[] = [], options: SpawnOptions = {}): Promise<ServerProcess> {

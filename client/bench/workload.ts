@@ -63,7 +63,7 @@ export class Workload {
   }
 
   /** Fresh arrays each time: a run takes them over. */
-  inputs(): TensorData[] {
+  inputs(): readonly TensorData[] {
     return packBatch(programSignature(this.spec), this.request.bucket, this.#jobs);
   }
 }
