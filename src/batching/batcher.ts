@@ -318,6 +318,7 @@ export class Batcher implements JobRunner {
     for (const ticket of back) {
       ticket.failedOn = batch.program;
       ticket.key = `again ${ticket.job.key}`;
+      this.#costs.know(ticket.key, ticket.job.spec);
     }
     this.#room.restore(back);
     this.#pump();

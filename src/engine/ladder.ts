@@ -39,6 +39,8 @@ export class Ladder implements ProgramSource {
   /** Until when a program is not asked of an engine, by `refusalId`. */
   readonly #refusals = new Map<string, number>();
   #warmSet: readonly ProgramRequest[] = [];
+  /** Name and device of the last engine that took work, for while it is being opened anew. */
+  #shown = { name: '', device: '' };
   #serving = false;
   #closed = false;
 
@@ -83,11 +85,11 @@ export class Ladder implements ProgramSource {
 
   /** Name of the engine that takes work now. */
   get name(): string {
-    return this.#active.current?.engine.name ?? '';
+    return this.#shown.name;
   }
 
   get device(): string {
-    return this.#active.current?.engine.device ?? '';
+    return this.#shown.device;
   }
 
   get concurrency(): number {
@@ -300,8 +302,9 @@ export class Ladder implements ProgramSource {
       if (current !== null) engineActive.set({ engine: current.engine.name, device: current.engine.device }, 0);
     }
     const engine = this.#active.current?.engine;
-    if (engine !== undefined && engine.lost === null)
-      engineActive.set({ engine: engine.name, device: engine.device }, 1);
+    if (engine === undefined) return;
+    this.#shown = { name: engine.name, device: engine.device };
+    if (engine.lost === null) engineActive.set({ engine: engine.name, device: engine.device }, 1);
   }
 
   /** Null where it does not open; it is then out for good. */
