@@ -55,20 +55,23 @@ export class XlaCompiler {
     this.#identity = this.#identify();
   }
 
-  /** COMPILE_FAILED, with the compiler's words, where the program cannot be lowered or is refused. */
+  /**
+   * Equal arguments give equal executables: whatever else comes to decide the text must enter the entry's name. COMPILE_FAILED, with the
+   * compiler's words, where the program cannot be lowered or is refused.
+   */
   async compile(spec: ProgramSpec, bucket: Bucket, options: CompileOptions = {}): Promise<CompiledProgram> {
     // Weights are arguments: policies of one shape share their executables.
     const program: ProgramSpec = { ...spec, parameters: '' };
     const identity = await this.#identity;
-    const encoded = encodeCompileOptions(options);
+    const encoded = Buffer.from(encodeCompileOptions(options)).toString('hex');
     const entry =
-      identity === null ? '' : sha256([identity.digest, specKey(program), bucketName(bucket), ...encoded].join('\n'));
+      identity === null ? '' : sha256([identity.digest, specKey(program), bucketName(bucket), encoded].join('\n'));
     if (identity !== null) {
       const cached = await this.#load(entry);
       if (cached !== null) return cached;
     }
     const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName);
-    const key = sha256(this.#client.platformVersion + text);
+    const key = sha256([this.#client.platformVersion, encoded, text].join('\n'));
     let executable: PjrtLoadedExecutable;
     try {
       executable = await this.#client.compile(text, options);
