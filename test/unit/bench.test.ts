@@ -3,12 +3,17 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { benchPlugin } from '../../client/bench/engines.js';
 import { findGhz, isNewEnough, usableGhz } from '../../client/bench/ghz.js';
 import { runBench } from '../../client/bench/main.js';
 import { sampleRequest } from '../../client/bench/messages.js';
+import { benchScript, PythonProcess, whyNoPython } from '../../client/bench/python.js';
 import { normalArray } from '../../client/bench/random-states.js';
 import { atLeast, atMost, formatNumber, renderMarkdown, renderText } from '../../client/bench/report.js';
 import { median, percentile } from '../../client/bench/statistics.js';
+import { threadTimer } from '../../client/bench/thread-time.js';
+import { cases, Workload } from '../../client/bench/workload.js';
+import { programSignature, shapeIn } from '../../src/operators/signature.js';
 
 describe('statistics', () => {
   test('the median of an even sample is the mean of its middle values', () => {
@@ -88,6 +93,99 @@ describe('ghz', () => {
   });
 });
 
+describe('what is compared with', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'bench-test-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function script(name: string, body: string): string {
+    const path = join(folder, name);
+    writeFileSync(path, `#!/bin/sh\n${body}\n`);
+    chmodSync(path, 0o755);
+    return path;
+  }
+
+  test('a Python that lacks a package is named with what to install', async () => {
+    const python = script('python', 'echo jax, grpcio');
+    const why = await whyNoPython(python, benchScript('python_server.py'), ['jax', 'numpy', 'grpcio']);
+    expect(why).toBe(
+      `${python} lacks jax, grpcio (name another Python with --python or TC_BENCH_PYTHON; \`pip install jax numpy grpcio\`)`,
+    );
+  });
+
+  test('a Python that has everything is used, one that is not there is not', async () => {
+    expect(await whyNoPython(script('python', 'echo'), benchScript('jax_operators.py'), ['jax'])).toBeNull();
+    const missing = join(folder, 'no-such-python');
+    expect(await whyNoPython(missing, benchScript('jax_operators.py'), ['jax'])).toContain(missing);
+  });
+
+  test('a script that is not in the package is said to be missing', async () => {
+    const path = benchScript('no-such-script.py');
+    expect(await whyNoPython(script('python', 'echo'), path, [])).toBe(`there is no ${path}`);
+  });
+
+  test('a script answers one line for each command, and its last words are told when it ends', async () => {
+    const parrot = script(
+      'parrot',
+      'echo \'{"ready":1}\'; read line; echo "$line"; read line; echo "no more" >&2; exit 3',
+    );
+    const child = new PythonProcess(parrot, []);
+    try {
+      expect(await child.read()).toEqual({ ready: 1 });
+      expect(await child.ask({ do: 'this' })).toEqual({ do: 'this' });
+      await expect(child.ask({ do: 'that' })).rejects.toThrow(/parrot ended:\nno more/);
+      await expect(child.read()).rejects.toThrow('ended');
+    } finally {
+      await child.stop();
+    }
+  });
+
+  test('a plugin that is named must be there; without a name it is the installed one, or none', () => {
+    expect(() => benchPlugin(join(folder, 'plugin.so'), {})).toThrow(/--pjrt-plugin: there is no file .*plugin\.so/);
+    const named = script('plugin.so', '');
+    expect(benchPlugin(named, {})).toBe(named);
+    expect(benchPlugin('', { TC_PLUGIN_DIR: folder })).toBeNull();
+  });
+});
+
+describe('workloads', () => {
+  test('every case fills its bucket and differs from slot to slot', () => {
+    for (const each of cases) {
+      const workload = new Workload(each, { batch: 2, count: 5, bucket: 16 });
+      const signature = programSignature(workload.spec);
+      const inputs = workload.inputs();
+      for (const [index, input] of signature.inputs.entries()) {
+        const size = shapeIn(input, workload.request.bucket).reduce((product, axis) => product * axis, 1);
+        expect(inputs[index], `${each.name}: ${input.name}`).toHaveLength(size);
+      }
+      const states = inputs[signature.inputs.findIndex(({ name }) => name === 'agents')]!;
+      expect(states.subarray(0, 320)).not.toEqual(states.subarray(1024, 1344));
+    }
+  });
+
+  test('the scaling and the log form are both measured', () => {
+    const size = { batch: 1, count: 100, bucket: 128 };
+    const forms = cases.map((each) => new Workload(each, size).spec.soft?.form);
+    expect(forms).toContain('scaling');
+    expect(forms).toContain('log');
+  });
+});
+
+test("a thread's CPU time grows with its own work", () => {
+  const read = threadTimer();
+  if (read === null) {
+    expect(process.platform).not.toBe('linux');
+    return;
+  }
+  const before = read();
+  let sum = 0;
+  for (let i = 0; i < 2e6; i++) sum += Math.sqrt(i);
+  expect(sum).toBeGreaterThan(0);
+  expect(read()).toBeGreaterThan(before);
+});
+
 describe('report', () => {
   const section = {
     name: 'one',
@@ -120,15 +218,18 @@ describe('report', () => {
   });
 });
 
-test.each([['--only', 'no-such'], ['--rounds', '0'], ['--seconds', 'x'], ['--bogus']])(
-  'bench %s %s is refused with one line and exit code 2',
-  async (...argv) => {
-    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
-    try {
-      expect(await runBench(argv)).toBe(2);
-      expect(write.mock.calls.map(([text]) => text)).toEqual([expect.stringMatching(/^bench: [^\n]+\n$/)]);
-    } finally {
-      write.mockRestore();
-    }
-  },
-);
+test.each([
+  ['--only', 'no-such'],
+  ['--pjrt-plugin', '/no/such/plugin.so'],
+  ['--rounds', '0'],
+  ['--seconds', 'x'],
+  ['--bogus'],
+])('bench %s %s is refused with one line and exit code 2', async (...argv) => {
+  const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  try {
+    expect(await runBench(argv)).toBe(2);
+    expect(write.mock.calls.map(([text]) => text)).toEqual([expect.stringMatching(/^bench: [^\n]+\n$/)]);
+  } finally {
+    write.mockRestore();
+  }
+});
