@@ -18,6 +18,7 @@ import {
   type Signature,
   type TensorData,
 } from '../operators/signature.js';
+import type { PjrtErrorCode } from '../pjrt/abi.js';
 import type { PjrtBuffer } from '../pjrt/buffer.js';
 import { PjrtError, type PjrtApi } from '../pjrt/call.js';
 import { PjrtClient } from '../pjrt/client.js';
@@ -28,6 +29,7 @@ import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
 import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import type { ExecutableCache } from './executable-cache.js';
+import { InputsMemory } from './inputs-memory.js';
 import { longestRunMs } from './longest-run.js';
 import { XlaCompiler } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
@@ -56,6 +58,9 @@ export interface XlaEngineOptions {
 }
 
 const defaultHangTimeoutMs = 30_000;
+/** So many executions in a row that a device failed, with one of these codes: it is gone, or its client is of no use any more. */
+const failuresOfLostDevice = 3;
+const deviceFailures: readonly PjrtErrorCode[] = ['INTERNAL', 'UNAVAILABLE', 'ABORTED', 'DATA_LOSS', 'UNKNOWN'];
 /** How much of the newest execution's time goes into a program's expected time. */
 const newestShare = 0.2;
 /** Size of an executable where the plugin does not say. */
@@ -78,6 +83,8 @@ export class XlaEngine implements Engine {
   readonly #running = new Set<Promise<unknown>>();
   /** Why nothing runs any more; null while all is well. */
   #dead: string | null = null;
+  /** Whether something that runs may never end. */
+  #hung = false;
 
   private constructor(options: XlaEngineOptions, client: PjrtClient) {
     this.#options = options;
@@ -159,7 +166,7 @@ export class XlaEngine implements Engine {
 
   /** Waits for what runs, then frees everything. What hangs is not waited for: it is freed if it ever ends. */
   async close(): Promise<void> {
-    const hung = this.#pool.devices.some(({ lost }) => lost !== null);
+    const hung = this.#hung;
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
     const freed = Promise.allSettled([...this.#running]).then(() => {
@@ -200,7 +207,8 @@ export class XlaEngine implements Engine {
     const hung = new Promise<never>((_resolve, reject) => {
       cancelWatch = clock.after(allowedMs, () => {
         const reason = `device ${place.name} gave no answer for ${Math.round(allowedMs)} ms`;
-        this.#lose(place, reason);
+        this.#hung = true;
+        this.#lose(place, reason, 'hang');
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
@@ -210,17 +218,18 @@ export class XlaEngine implements Engine {
       program.expectedMs += (program.expectedMs === 0 ? 1 : newestShare) * (result.executeMs - program.expectedMs);
       succeeded = true;
       return result;
+    } catch (thrown) {
+      if (place.failures + 1 >= failuresOfLostDevice && isOfDevice(thrown))
+        this.#lose(place, `device ${place.name} keeps failing: ${(thrown as Error).message}`, 'device_lost');
+      throw thrown;
     } finally {
       cancelWatch();
       this.#pool.release(place, expectedMs, succeeded);
     }
   }
 
-  async #execute(
-    { executable, weights, shapes }: XlaProgram,
-    inputs: readonly TensorData[],
-    place: PooledDevice,
-  ): Promise<RunResult> {
+  async #execute(program: XlaProgram, inputs: readonly TensorData[], place: PooledDevice): Promise<RunResult> {
+    const { executable, weights, shapes } = program;
     const given = inputs.map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     const resident = weights.get(place)!;
     try {
@@ -228,21 +237,24 @@ export class XlaEngine implements Engine {
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
       });
-      return { ...run, outputs: run.outputs as readonly TensorData[], device: name };
+      if (run.inputsReturned) program.reclaim(inputs);
+      const { transferInMs, executeMs, transferOutMs } = run;
+      const outputs = run.outputs as readonly TensorData[];
+      return { outputs, device: name, transferInMs, executeMs, transferOutMs };
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
   }
 
   /** Leaves the device out; the engine is lost with the last one. */
-  #lose(place: PooledDevice, reason: string): void {
+  #lose(place: PooledDevice, reason: string, loss: LossReason): void {
     if (place.lost !== null || this.#dead !== null) return;
     place.lost = reason;
     this.#options.log?.('the XLA device is declared dead', { reason, left: this.#pool.serving.length });
     if (this.#pool.serving.length > 0) return;
     this.#dead = reason;
-    this.#options.metrics.engineRestart.inc({ engine: this.name, reason: 'hang' });
-    for (const listener of this.#resetListeners) listener('hang');
+    this.#options.metrics.engineRestart.inc({ engine: this.name, reason: loss });
+    for (const listener of this.#resetListeners) listener(loss);
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
@@ -267,6 +279,7 @@ class XlaProgram implements LoadedProgram {
   expectedMs = 0;
   /** Of the inputs, in order. */
   readonly shapes: readonly (readonly number[])[];
+  readonly #inputsMemory: InputsMemory;
   readonly #run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>;
   #runs = 0;
   #retired = false;
@@ -286,10 +299,22 @@ class XlaProgram implements LoadedProgram {
     this.fingerprint = fingerprint;
     this.executable = executable;
     this.weights = weights;
+    this.#inputsMemory = new InputsMemory(signature, bucket);
     this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
     this.residentBytes =
-      executableBytes(executable) + [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
+      executableBytes(executable) +
+      this.#inputsMemory.keptBytes +
+      [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.#run = run;
+  }
+
+  takeInputs(): readonly TensorData[] | null {
+    return this.#inputsMemory.take();
+  }
+
+  /** For inputs of a run that the device has let go. */
+  reclaim(inputs: readonly TensorData[]): void {
+    this.#inputsMemory.giveBack(inputs);
   }
 
   async run(inputs: readonly TensorData[]): Promise<RunResult> {
@@ -314,6 +339,12 @@ class XlaProgram implements LoadedProgram {
     for (const weight of [...this.weights.values()].flat()) weight.dispose();
     this.executable.dispose();
   }
+}
+
+/** Whether a run failed by what its device did, rather than by what was asked of it. */
+function isOfDevice(thrown: unknown): boolean {
+  const cause = thrown instanceof CoordinatorError ? thrown.cause : thrown;
+  return cause instanceof PjrtError && deviceFailures.includes(cause.code);
 }
 
 function executableBytes(executable: PjrtLoadedExecutable): number {

@@ -91,6 +91,10 @@ export class FaultPlugin {
   readonly #pending = new Map<bigint, Gate>();
   readonly #errors = new Map<bigint, OwnError>();
   #lost: Fault | null = null;
+  /** Clients that nothing works for any more, and why. */
+  readonly #lostClients = new Map<bigint, Fault>();
+  /** Of every live object. */
+  readonly #clientOf = new Map<bigint, bigint>();
 
   /** Around the plugin at `path`, which the CPU plugin is; others lack the buffers that gates are made of. */
   constructor(path: string) {
@@ -133,9 +137,13 @@ export class FaultPlugin {
     return () => void this.#rules.delete(apply);
   }
 
-  /** From now on every call about the device fails, new clients too; only what frees goes on working. */
-  lose(code: PjrtErrorCode = 'UNAVAILABLE', message = 'device lost'): void {
+  /**
+   * From now on every call about the device fails, new clients too; only what frees goes on working. `forGood`: the clients there are
+   * stay useless after `restore` as well.
+   */
+  lose(code: PjrtErrorCode = 'UNAVAILABLE', message = 'device lost', forGood = false): void {
     this.#lost = { how: 'error', code, message };
+    if (forGood) for (const client of new Set(this.#clientOf.values())) this.#lostClients.set(client, this.#lost);
   }
 
   /** The device is back, and no rule is left. What hangs goes on hanging. */
@@ -164,14 +172,20 @@ export class FaultPlugin {
     return this.#errors.size;
   }
 
-  #fault(at: FaultyCall, device: bigint | null): Fault | null {
+  #fault(at: FaultyCall, device: bigint | null, client: bigint): Fault | null {
     this.#calls.set(at, (this.#calls.get(at) ?? 0) + 1);
-    if (this.#lost !== null) return this.#lost;
+    const lost = this.#lost ?? this.#lostClients.get(client);
+    if (lost !== undefined) return lost;
     for (const rule of this.#rules) {
       const fault = rule(at, device);
       if (fault !== null) return fault;
     }
     return null;
+  }
+
+  #created(kind: ObjectKind, handle: bigint, client: bigint): void {
+    this.ledger.created(kind, handle);
+    this.#clientOf.set(handle, client);
   }
 
   #error({ code = 'INTERNAL', message = 'injected' }: Fault): bigint {
@@ -225,12 +239,15 @@ export class FaultPlugin {
   ): void {
     this.#replacements.set(name, (address) => {
       const args = new ForeignStruct(name, address);
-      const fault = this.#fault(name, deviceOf(args));
+      const first = readPointer(address + 16n);
+      const ofClient = name.startsWith('Client_') || name === 'Executable_DeserializeAndLoad';
+      const client = ofClient ? first : (this.#clientOf.get(first) ?? 0n);
+      const fault = this.#fault(name, deviceOf(args), client);
       if (fault?.how === 'error') return this.#error(fault);
       const failed = this.#real.call(name, address);
       if (failed !== null) return failed;
       if (fault !== null && event !== null) args.setPointer(event, this.#gated(fault, args.pointer(event)));
-      for (const [kind, handle] of made(args)) this.ledger.created(kind, handle);
+      for (const [kind, handle] of made(args)) this.#created(kind, handle, kind === 'client' ? handle : client);
       return null;
     });
   }
@@ -276,7 +293,8 @@ export class FaultPlugin {
       for (const list of readPointers(args.pointer('argumentLists'), devices)) {
         for (const argument of readPointers(list, args.number('numArgs'))) this.ledger.used('buffer', argument);
       }
-      const fault = this.#fault('LoadedExecutable_Execute', args.pointer('executeDevice'));
+      const client = this.#clientOf.get(executable) ?? 0n;
+      const fault = this.#fault('LoadedExecutable_Execute', args.pointer('executeDevice'), client);
       if (fault?.how === 'error') return this.#error(fault);
       const failed = this.#real.call('LoadedExecutable_Execute', address);
       if (failed !== null) return failed;
@@ -284,12 +302,12 @@ export class FaultPlugin {
         readPointers(list, this.#outputCount(executable)),
       );
       const events = args.pointer('deviceCompleteEvents');
-      for (const output of outputs) this.ledger.created('buffer', output);
+      for (const output of outputs) this.#created('buffer', output, client);
       for (let index = 0; index < devices; index++) {
         const at = events + BigInt(index * 8);
         if (fault?.how === 'nan') this.#await(readPointer(at));
         else if (fault !== null) writePointer(at, this.#gated(fault, readPointer(at)));
-        this.ledger.created('event', readPointer(at));
+        this.#created('event', readPointer(at), client);
       }
       if (fault?.how === 'nan') for (const output of outputs) this.#poison(output);
       return null;
@@ -308,6 +326,8 @@ export class FaultPlugin {
       this.#replacements.set(name, (address) => {
         const handle = readPointer(address + 16n);
         if (!this.ledger.destroyed(kind, handle)) return null;
+        this.#clientOf.delete(handle);
+        this.#lostClients.delete(handle);
         const failed = this.#real.call(name, address);
         const gate = this.#pending.get(handle);
         this.#pending.delete(handle);

@@ -191,7 +191,7 @@ test('executions that keep failing move all work to ONNX Runtime until a probe s
   const { client } = ladder;
   plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error', times: Infinity });
   for (let round = 0; round < 4; round++) expect(await callAll(client)).toEqual(allOf('onnx'));
-  expect(await steps(ladder)).toEqual(['xla faulty > onnx cpu: execution_failed']);
+  expect(await steps(ladder)).toEqual(['xla faulty > onnx cpu: device_lost']);
   const strict = { ...problems[0], forbidFallback: true };
   expect(await reasonOf(client.coordinate(strict))).toBe('FALLBACK_FORBIDDEN');
   plugin.restore();
@@ -216,7 +216,7 @@ test('calls on a device that hangs are answered by ONNX Runtime, and XLA comes b
 test('a device that is lost and cannot be opened for a while costs no call', async () => {
   const ladder = await onLadder();
   const { client } = ladder;
-  plugin.lose('UNAVAILABLE', 'the link is down');
+  plugin.lose('UNAVAILABLE', 'the link is down', true); // this client never works again
   for (let round = 0; round < 3; round++) expect(await callAll(client)).toEqual(allOf('onnx'));
   await new Promise((resolve) => setTimeout(resolve, 1_500)); // the first probe fails
   expect(await callAll(client)).toEqual(allOf('onnx'));
@@ -224,9 +224,21 @@ test('a device that is lost and cannot be opened for a while costs no call', asy
   await backOnXla(client);
 });
 
+test('executions that want more memory than there is move all work to ONNX Runtime without giving the device up', async () => {
+  const ladder = await onLadder();
+  const { client } = ladder;
+  const clients = plugin.ledger.total('client');
+  plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error', code: 'RESOURCE_EXHAUSTED', times: Infinity });
+  for (let round = 0; round < 4; round++) expect(await callAll(client)).toEqual(allOf('onnx'));
+  expect(await steps(ladder)).toEqual(['xla faulty > onnx cpu: execution_failed']);
+  plugin.restore();
+  await backOnXla(client);
+  expect(plugin.ledger.total('client')).toBe(clients);
+});
+
 test('without an engine below, failures are told as such, and it serves again when the device does', async () => {
   const { client } = await start((context) => [xlaRung(context)]);
-  plugin.lose('UNAVAILABLE', 'the link is down');
+  plugin.lose('UNAVAILABLE', 'the link is down', true);
   for (const request of problems) expect(await reasonOf(client.coordinate(request))).toBe('ENGINE_FAILED');
   plugin.restore();
   await backOnXla(client);
