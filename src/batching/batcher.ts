@@ -190,7 +190,9 @@ export class Batcher implements JobRunner {
       if (tickets.length === 0) return;
       const { program } = found;
       const { key } = tickets[0]!.job;
-      const expectedMs = this.#costs.isMeasured(key, program.bucket) ? this.#costs.runMs(key, program.bucket) : Infinity;
+      const expectedMs = this.#costs.isMeasured(key, program.bucket)
+        ? this.#costs.runMs(key, program.bucket)
+        : Infinity;
       const earliestDeadlineMs = earliestDeadline(tickets);
       void this.#run({ program, tickets, expectedMs, begunMs: null, earliestDeadlineMs }, reason);
     } catch (thrown) {
@@ -329,7 +331,7 @@ export class Batcher implements JobRunner {
     const { signature, bucket } = program;
     let members = tickets;
     try {
-      return { members, inputs: packBatch(signature, bucket, jobsOf(members)) };
+      return { members, inputs: packBatch(signature, bucket, jobsOf(members), program.takeInputs?.()) };
     } catch {
       members = tickets.filter(({ job, party }) => {
         try {

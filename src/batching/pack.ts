@@ -10,13 +10,18 @@ import type { Job, JobTensor } from './job.js';
 const shortRow = 16;
 
 /**
- * One fresh, whole tensor for each input of `signature`, in its order; job i is in slot i. What no job covers (slots,
+ * One whole tensor for each input of `signature`, in its order; job i is in slot i. What no job covers (slots,
  * rows, columns) holds the input's `pad`; masked rows hold 0 and are never read. At most `bucket.batch` jobs, each of
- * which fits the bucket. INTERNAL, naming the input, where a job's input is missing or has the wrong size or dtype.
+ * which fits the bucket. `into`: tensors of those sizes to write over and return; fresh ones unless given. INTERNAL, naming the input, where a job's input is missing or has the wrong size or dtype.
  */
-export function packBatch(signature: Signature, bucket: Bucket, jobs: readonly Job[]): TensorData[] {
+export function packBatch(
+  signature: Signature,
+  bucket: Bucket,
+  jobs: readonly Job[],
+  into: readonly TensorData[] | null = null,
+): TensorData[] {
   if (jobs.length > bucket.batch) throw internal(`${jobs.length} jobs for a batch of ${bucket.batch}`);
-  return signature.inputs.map((input) => packInput(input, bucket, jobs));
+  return signature.inputs.map((input, index) => packInput(input, bucket, jobs, into?.[index] ?? null));
 }
 
 /** Throws what `packBatch` would throw for this job, whatever its neighbours. */
@@ -53,18 +58,30 @@ export function unpackSlot(
   return cropped;
 }
 
-function packInput(input: TensorSignature, bucket: Bucket, jobs: readonly Job[]): TensorData {
+function packInput(
+  input: TensorSignature,
+  bucket: Bucket,
+  jobs: readonly Job[],
+  reused: TensorData | null,
+): TensorData {
   const slotLength = lengthIn(input, bucket);
   const length = bucket.batch * slotLength;
-  const packed = input.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
-  if (input.pad !== 0) packed.fill(input.pad);
+  const packed = reused ?? (input.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length));
+  if (reused === null && input.pad !== 0) packed.fill(input.pad);
   const columnAxis = input.axes[2];
   for (let slot = 0; slot < jobs.length; slot++) {
     const tensor = checkedInput(input, jobs[slot]!);
     // A vector is one run, whichever way round it comes.
     const width = columnAxis === undefined ? tensor.columns : extent(columnAxis, bucket.agents, bucket.tasks);
-    copyRows(tensor, packed, slot * slotLength, width);
+    const start = slot * slotLength;
+    if (reused !== null) {
+      // What the rows cover without gaps need not be cleared first.
+      const covered = tensor.columns === width ? tensor.rows * width : 0;
+      packed.fill(input.pad, start + covered, start + slotLength);
+    }
+    copyRows(tensor, packed, start, width);
   }
+  if (reused !== null) packed.fill(input.pad, jobs.length * slotLength);
   return packed;
 }
 

@@ -38,6 +38,11 @@ export interface LoadedProgram {
   /** What the program keeps in memory while loaded, as well as the engine can tell. */
   readonly residentBytes: number;
   /**
+   * Memory for the inputs of one run, each as large as its shape in the bucket, of any content: packing into it spares the engine a
+   * copy. Given to `run`, it belongs to the program again. Absent or null where there is none to reuse.
+   */
+  takeInputs?(): readonly TensorData[] | null;
+  /**
    * Runs one batch; `inputs` in the order of `signature.inputs`, each exactly as large as its shape in the bucket.
    * Takes ownership of the inputs' memory (it may be transferred to another thread). Rejects with ENGINE_FAILED
    * where the engine crashed or hung, or where the program was unloaded; the engine is usable again once `whenReady` resolves.

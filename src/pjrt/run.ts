@@ -28,6 +28,8 @@ export interface RunResult {
   readonly transferInMs: number;
   readonly executeMs: number;
   readonly transferOutMs: number;
+  /** Whether the device has let go of all inputs, so that their memory may be written to again. */
+  readonly inputsReturned: boolean;
 }
 
 /**
@@ -68,11 +70,14 @@ export async function runOnHostArrays(
     // All of them, also after one failed: until then they write to `outputs`, which may be the caller's.
     const copies = await Promise.allSettled(results.map((result, index) => result.copyToHost(outputs[index]!)));
     for (const copy of copies) if (copy.status === 'rejected') throw copy.reason as Error;
+    const copiedMs = clock.nowMs();
+    for (const buffer of owned) buffer.dispose();
     return {
       outputs,
       transferInMs: transferredMs - startMs,
       executeMs: executedMs - transferredMs,
-      transferOutMs: clock.nowMs() - executedMs,
+      transferOutMs: copiedMs - executedMs,
+      inputsReturned: owned.every(({ hostMemoryHeld }) => !hostMemoryHeld),
     };
   } finally {
     for (const buffer of owned) buffer.dispose();

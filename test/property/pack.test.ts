@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Job, JobTensor } from '../../src/batching/job.js';
 import { packBatch, unpackSlot } from '../../src/batching/pack.js';
-import type { Axis, Bucket, Signature, TensorSignature } from '../../src/operators/signature.js';
+import type { Axis, Bucket, Signature, TensorData, TensorSignature } from '../../src/operators/signature.js';
 import { givenSpec } from '../fake-programs.js';
 
 const fixedWidth = 5;
@@ -80,6 +80,15 @@ function counter(): () => number {
   return () => ++value;
 }
 
+/** Memory that other jobs were packed into before. */
+function used(bucket: Bucket): TensorData[] {
+  const whole: Shape = { agentCount: bucket.agents, taskCount: bucket.tasks, gap: 0, masked: [] };
+  return tensors.map(({ axes, dtype }) => {
+    const length = bucket.batch * sizeOf(axes[1], whole) * sizeOf(axes[2], whole);
+    return dtype === 'int32' ? new Int32Array(length).fill(-5) : new Float32Array(length).fill(NaN);
+  });
+}
+
 describe('packing and unpacking', () => {
   it('is the identity for any sizes, strides and masks, and never reads masked rows or gaps', () => {
     fc.assert(
@@ -87,7 +96,7 @@ describe('packing and unpacking', () => {
         const next = counter();
         const jobs = list.map((shape) => jobFrom(shape, next));
         const bucket = bucketFor(list, spare);
-        const packed = packBatch(signature, bucket, jobs);
+        const packed = packBatch(signature, bucket, jobs, spare > 1 ? used(bucket) : null);
         for (const [slot, job] of jobs.entries()) {
           const outputs = unpackSlot(signature, bucket, packed, slot, job);
           for (const [name, tensor] of job.inputs) expect(Array.from(outputs.get(name)!)).toEqual(dense(tensor));
@@ -104,7 +113,7 @@ describe('packing and unpacking', () => {
         const jobs = list.map((shape) => jobFrom(shape, next));
         const bucket = bucketFor(list, spare);
         const whole: Shape = { agentCount: bucket.agents, taskCount: bucket.tasks, gap: 0, masked: [] };
-        for (const [i, data] of packBatch(signature, bucket, jobs).entries()) {
+        for (const [i, data] of packBatch(signature, bucket, jobs, spare > 1 ? used(bucket) : null).entries()) {
           const { axes, pad } = tensors[i]!;
           const [height, width] = [sizeOf(axes[1], whole), sizeOf(axes[2], whole)];
           expect(data).toHaveLength(bucket.batch * height * width);
