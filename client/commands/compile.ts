@@ -9,7 +9,7 @@ import { programSignature } from '../../src/operators/signature.js';
 import { fileBytes, installedPlugin, pluginDirectory } from '../../src/pjrt/plugins.js';
 import type { Policy } from '../../src/policies/policy.js';
 import { PolicyRegistry } from '../../src/policies/registry.js';
-import { parseBuckets, planPrograms, type PlannedProgram } from '../compile/plan.js';
+import { parseBuckets, planPrograms, shardedPrograms, type PlannedProgram } from '../compile/plan.js';
 import { makeReport, reportHeading, reportPage, reportRow, runSeconds } from '../compile/report.js';
 import { runCompiler } from '../compile/run-compiler.js';
 import { exitCodes } from '../exit-codes.js';
@@ -31,6 +31,8 @@ memory, code size. Nothing is run. Programs are those of a policy's default form
                          n128: that square size, at batch 1 and at the largest batch
                          b8,n128,m64: one bucket (batch, agents, tasks; m as n where it is not given)
                          Several may follow each other: n128,n256,b1,n1024
+  --shard                on a topology of several chips: also one problem (batch 1) with its agents spread over all
+                         chips; only with sizes from n1024 on is that worth having
   --pjrt-plugin PATH     another plugin than the installed one for TPUs
   --plugin-dir DIR       where plugins are kept (TC_PLUGIN_DIR; default ~/.cache/tensor-consensus/plugins)
   --parallel COUNT       compilations at a time (default 2)
@@ -46,6 +48,7 @@ const flags = {
   policy: { type: 'string', multiple: true },
   'policy-dir': { type: 'string' },
   buckets: { type: 'string', default: 'default' },
+  shard: { type: 'boolean', default: false },
   'pjrt-plugin': { type: 'string' },
   'plugin-dir': { type: 'string' },
   parallel: { type: 'string', default: '2' },
@@ -68,8 +71,18 @@ export async function runCompile(argv: readonly string[]): Promise<number> {
   if (pluginPath === null) return exitCodes.failed;
   const directory = values.out;
   makeFolder(directory);
-  const plan = planPrograms(policies, buckets);
+  const whole = planPrograms(policies, buckets);
+  const chips = values.shard ? chipsOf(values.topology) : 1;
+  const plan = chips === 1 ? whole : [...whole, ...shardedPrograms(whole, chips)];
   return await compile(plan, { pluginPath, topology: values.topology, directory, parallel });
+}
+
+/** From the name, as the plan is made before the plugin is loaded: `v5e:2x4` has 8. @throws UsageError */
+function chipsOf(topology: string): number {
+  const sides = /:(\d+(?:x\d+)*)$/.exec(topology)?.[1]?.split('x') ?? [];
+  const chips = sides.reduce((product, side) => product * Number(side), 1);
+  if (chips > 1) return chips;
+  throw new UsageError(`--shard: expected a topology of several chips, such as v5e:2x2, received '${topology}'`);
 }
 
 interface CompileRun {

@@ -46,10 +46,11 @@ async function compileOne(
   directory: string | null,
 ): Promise<CompiledFacts> {
   const { program, options } = platformProgram(spec, bucket, topology.platformName);
-  const text = lowerToStableHlo(program, options);
+  const text = lowerToStableHlo(program, { ...options, partitions });
   if (directory !== null) await writeWhole(join(directory, `${name}.hlo`), text);
+  const devices = topology.devices.slice(0, partitions).map(({ id }) => id);
   const startedAt = performance.now();
-  using executable = await topology.compile(text);
+  using executable = await topology.compile(text, partitions === 1 ? {} : { partitions, devices });
   const compileSeconds = (performance.now() - startedAt) / 1000;
   const serialized = await serializedOf(executable);
   if (directory !== null && serialized !== null) await writeWhole(join(directory, `${name}.executable`), serialized);

@@ -98,6 +98,13 @@ export function planPrograms(policies: readonly Policy[], buckets: readonly Buck
   return [...programs.values()];
 }
 
+/** The same programs over `chips` chips, where each gets as many agents; several problems at a time go to one chip each instead. */
+export function shardedPrograms(programs: readonly PlannedProgram[], chips: number): PlannedProgram[] {
+  return programs
+    .filter(({ bucket }) => bucket.batch === 1 && bucket.agents % chips === 0)
+    .map((program) => ({ ...program, name: `${program.name}-sharded${chips}`, partitions: chips }));
+}
+
 function formLabel(form: AssignmentForm): string {
   return form.toLowerCase().replaceAll('_', '');
 }

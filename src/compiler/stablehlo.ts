@@ -1,8 +1,11 @@
 /** Programs to StableHLO. What each primitive becomes stands in `stablehlo-rules.ts`. */
+import { CoordinatorError } from '../errors.js';
+import type { Axis } from '../operators/signature.js';
 import { countUses, definitions, type Equation, type Graph, type Operand } from './primitives.js';
 import type { LoopStage, Program, TopKStage } from './program.js';
 import { baseType, StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
 import { arrayOf, largestOf, noRule, rowsOf, rules } from './stablehlo-rules.js';
+import { meshLine, shardingAttribute } from './stablehlo-sharding.js';
 import { largestByRounds, picksByRounds } from './stablehlo-top-k.js';
 import { tensorType } from './stablehlo-types.js';
 import { shapeOf, type View } from './view.js';
@@ -12,6 +15,8 @@ export interface StableHloOptions {
   readonly unrollLimit?: number;
   /** Written for XLA's CPU compiler, which fuses less by itself than those for accelerators. False unless set. */
   readonly forCpu?: boolean;
+  /** Devices that run it together, each with an equal share of the agents; must divide their number. 1 unless set. Compile with as many `partitions`. */
+  readonly partitions?: number;
 }
 
 /**
@@ -28,16 +33,21 @@ const defaultUnrollLimit = 128;
  */
 export function lowerToStableHlo(program: Program, options: StableHloOptions = {}): string {
   const { signature } = program;
-  const { forCpu = false } = options;
+  const { forCpu = false, partitions = 1 } = options;
+  if (program.bucket.agents % partitions !== 0) {
+    throw new CoordinatorError('COMPILE_FAILED', `${program.bucket.agents} agents over ${partitions} devices`);
+  }
+  const sharding = (axes: readonly Axis[]): string => (partitions === 1 ? '' : shardingAttribute(axes));
   const block = new StableHloBlock();
   const values = new Map<string, View>();
   const read = (name: string): View => values.get(name)!;
   const write = (names: readonly string[], views: readonly View[]): void =>
     names.forEach((name, index) => values.set(name, views[index]!));
-  const parameters = [...signature.inputs, ...signature.parameters].map(({ name }) => {
+  const axesOfParameters = signature.parameters.map(({ name, shape }) => ({ name, axes: shape }));
+  const parameters = [...signature.inputs, ...axesOfParameters].map(({ name, axes }) => {
     const type = program.values.get(name)!;
     values.set(name, block.squeezed(`%${name}`, type));
-    return `%${name}: ${tensorType(type)}`;
+    return `%${name}: ${tensorType(type)}${sharding(axes)}`;
   });
 
   for (const stage of program.stages) {
@@ -59,12 +69,14 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
   }
 
   const results = signature.outputs.map(({ name }) => block.shaped(read(name), shapeOf(read(name))));
-  const types = signature.outputs.map(({ name }) => tensorType(program.values.get(name)!)).join(', ');
+  const types = signature.outputs.map(({ name }) => tensorType(program.values.get(name)!));
+  const resultTypes = signature.outputs.map(({ axes }, index) => `${types[index]!}${sharding(axes)}`);
   return [
     'module @program {',
-    `  func.func public @main(${parameters.join(', ')}) -> (${types}) {`,
+    ...(partitions === 1 ? [] : [`  ${meshLine(partitions)}`]),
+    `  func.func public @main(${parameters.join(', ')}) -> (${resultTypes.join(', ')}) {`,
     ...block.lines(results, 2),
-    `    return ${results.join(', ')} : ${types}`,
+    `    return ${results.join(', ')} : ${types.join(', ')}`,
     '  }',
     '}',
     '',
