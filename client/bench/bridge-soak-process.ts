@@ -36,7 +36,7 @@ async function execute(count: number): Promise<void> {
   const worker = async (index: number): Promise<void> => {
     while (left > 0) {
       const { program, workload } = programs[(left-- + index) % programs.length]!;
-      await program.run(workload.inputs());
+      await program.run(workload.inputs(program));
       done++;
     }
   };

@@ -164,7 +164,7 @@ async function timeTurn(program: LoadedProgram, workload: Workload): Promise<Tim
   const samples: Times[] = [];
   const endMs = performance.now() + turnMs;
   while (samples.length < leastRuns || performance.now() < endMs) {
-    const inputs = workload.inputs();
+    const inputs = workload.inputs(program);
     const startMs = performance.now();
     const startCpuMs = cpuTime?.() ?? Number.NaN;
     const { transferInMs, executeMs, transferOutMs } = await program.run(inputs);

@@ -1,7 +1,7 @@
 /** The problems that engines are compared on: typical operators, forms and sizes under the `reference` policy. */
 import { packBatch } from '../../src/batching/pack.js';
 import type { Job } from '../../src/batching/job.js';
-import type { ProgramRequest } from '../../src/engine/engine.js';
+import type { LoadedProgram, ProgramRequest } from '../../src/engine/engine.js';
 import { type ProgramSpec, programSignature, type TensorData } from '../../src/operators/signature.js';
 import { jobOf, parametersOf } from '../../src/planning/job-inputs.js';
 import { specOf } from '../../src/planning/spec.js';
@@ -62,9 +62,10 @@ export class Workload {
     this.#jobs = problems.map((problem) => jobOf(problem, spec));
   }
 
-  /** Fresh arrays each time: a run takes them over. */
-  inputs(): readonly TensorData[] {
-    return packBatch(programSignature(this.spec), this.request.bucket, this.#jobs);
+  /** Packed for a run, which takes them over: into memory that the program has to reuse, else into fresh arrays. */
+  inputs(program?: LoadedProgram): readonly TensorData[] {
+    const into = program?.takeInputs?.() ?? null;
+    return packBatch(programSignature(this.spec), this.request.bucket, this.#jobs, into);
   }
 }
 
