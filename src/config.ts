@@ -188,9 +188,9 @@ const settings = {
   maxBatch: setting(whole(1, 32), '32', 'Most problems in a batch.', 'the largest compiled batch'),
   maxQueueDelayMs: setting(
     number(0, 1000, 'ms'),
-    '2',
+    '25',
     'Longest that a request waits for company while the engine is busy; an idle engine never waits.',
-    'about one batch of 100 agents',
+    'a bound: batches are handed over sooner, just before the engine is expected to be free',
   ),
   maxQueue: setting(
     whole(1, 100_000),

@@ -32,6 +32,11 @@ export interface BatcherOptions {
   readonly limits: BatcherLimits;
 }
 
+/** A batch may end sooner than expected by this share of its time without the engine running dry. */
+const earlyShare = 0.1;
+/** Weight of the newest batch in the moving average of the time to pack one. */
+const packSmoothing = 0.1;
+
 /** A batch that the engine has. */
 interface RunningBatch {
   readonly program: LoadedProgram;
@@ -53,6 +58,7 @@ export class Batcher implements JobRunner {
   readonly #compiling = new Set<string>();
   readonly #drainRate = new DrainRate();
   readonly #costs = new CostModel();
+  #packMs = 0;
   #draining = false;
   #whenEmpty: (() => void)[] = [];
   #timer: { readonly dueMs: number; readonly cancel: () => void } | null = null;
@@ -130,7 +136,7 @@ export class Batcher implements JobRunner {
         waiting: this.#room,
         inFlight: this.#running.size,
         concurrency: store.concurrency,
-        freeAtMs: this.#freeAtMs(nowMs),
+        stageAtMs: this.#stageAtMs(nowMs),
         draining: this.#draining,
       };
       const decision = decide(view, nowMs, limits, this.#costs);
@@ -144,16 +150,16 @@ export class Batcher implements JobRunner {
     metrics.queueDepth.set(this.#room.depth);
   }
 
-  /** When the first of the batches that the engine executes will be answered, as far as can be told. */
-  #freeAtMs(nowMs: number): number {
-    let freeAtMs = Infinity;
+  /** Just before the first of the batches that the engine executes is expected to be answered: then the next one is packed. */
+  #stageAtMs(nowMs: number): number {
+    let stageAtMs = Infinity;
     let places = this.#options.store.concurrency;
     for (const batch of this.#running) {
       if (places-- <= 0) break;
       batch.begunMs ??= nowMs;
-      freeAtMs = Math.min(freeAtMs, batch.begunMs + batch.expectedMs);
+      stageAtMs = Math.min(stageAtMs, batch.begunMs + (1 - earlyShare) * batch.expectedMs);
     }
-    return freeAtMs;
+    return stageAtMs - this.#packMs;
   }
 
   /** Rejects what ran past its deadline; the batch goes on for the others. Returns the next deadline of a running job. */
@@ -269,6 +275,7 @@ export class Batcher implements JobRunner {
     metrics.batchSize.observe(members.length);
     metrics.paddingRatio.observe(paddingRatio(program.bucket, members));
     const sentMs = clock.nowMs();
+    this.#packMs += packSmoothing * (sentMs - dispatchedMs - this.#packMs);
     let result: RunResult;
     try {
       result = await program.run(inputs);

@@ -41,9 +41,6 @@ export const headStartMs = 100;
 /** Batches handed to the engine beyond what it runs at once. */
 const stagedBatches = 1;
 
-/** A batch is staged so long before the engine is expected to be free: to pack and send it takes about a millisecond. */
-const stagingLeadMs = 1;
-
 export interface WaitingJob {
   readonly key: string;
   /** N and M of the smallest bucket that holds the job. */
@@ -63,8 +60,8 @@ export interface BatchingView<J extends WaitingJob> {
   readonly inFlight: number;
   /** Below this many in flight the engine is idle. */
   readonly concurrency: number;
-  /** When the engine is expected to have answered the first of them; Infinity where there is none. */
-  readonly freeAtMs: number;
+  /** When one more should be handed over so that the engine goes on without a gap; Infinity where that cannot be told. */
+  readonly stageAtMs: number;
   /** Nothing more will come, so nothing is held back to grow. */
   readonly draining: boolean;
 }
@@ -113,7 +110,7 @@ export function decide<J extends WaitingJob>(
   if (isFull(batch, limits)) return dispatch(batch, 'full');
   if (inFlight < concurrency) return dispatch(batch, draining ? 'drain' : 'idle');
   if (draining) return dispatch(batch, 'drain');
-  const heldUntilMs = Math.min(oldestOf(runnable) + limits.maxQueueDelayMs, view.freeAtMs - stagingLeadMs);
+  const heldUntilMs = Math.min(oldestOf(runnable) + limits.maxQueueDelayMs, view.stageAtMs);
   if (heldUntilMs <= nowMs) return dispatch(batch, 'delay');
   const full = fullBatch(runnable, limits, costs);
   if (full !== null) return dispatch(full, 'full');

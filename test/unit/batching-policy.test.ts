@@ -40,7 +40,7 @@ function view(jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> =
     waiting: { inOrder: () => ordered, earliestDeadlineMs },
     inFlight: 0,
     concurrency: 1,
-    freeAtMs: Infinity,
+    stageAtMs: Infinity,
     draining: false,
     ...load,
   };
@@ -91,10 +91,10 @@ describe('when a batch is dispatched', () => {
   it('held back until just before the engine is expected to be free, where that is sooner', () => {
     const jobs = [job('a', 1.5), job('b', 0.5)];
     const patient = { maxQueueDelayMs: 20 };
-    expect(told(decideOn(jobs, { inFlight: 1, freeAtMs: nowMs + 9 }, patient))).toEqual({ untilMs: nowMs + 8 });
-    expect(told(decideOn(jobs, { inFlight: 1, freeAtMs: nowMs + 90 }, patient))).toEqual({ untilMs: nowMs + 18.5 });
-    for (const freeAtMs of [nowMs + 1, nowMs, nowMs - 50]) {
-      expect(told(decideOn(jobs, { inFlight: 1, freeAtMs }, patient))).toEqual(['delay', 'a b', 'b2 n128 m128']);
+    expect(told(decideOn(jobs, { inFlight: 1, stageAtMs: nowMs + 9 }, patient))).toEqual({ untilMs: nowMs + 9 });
+    expect(told(decideOn(jobs, { inFlight: 1, stageAtMs: nowMs + 90 }, patient))).toEqual({ untilMs: nowMs + 18.5 });
+    for (const stageAtMs of [nowMs, nowMs - 50]) {
+      expect(told(decideOn(jobs, { inFlight: 1, stageAtMs }, patient))).toEqual(['delay', 'a b', 'b2 n128 m128']);
     }
   });
 
