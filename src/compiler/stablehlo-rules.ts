@@ -81,13 +81,17 @@ function compare(site: Site): readonly View[] {
   return [compact(output, block.operation(text, operands))];
 }
 
-function cast({ block, equation, view }: Site): readonly View[] {
+function cast(site: Site): readonly View[] {
+  return converted(site, 'stablehlo.convert');
+}
+
+function converted({ block, equation, view }: Site, op: string): readonly View[] {
   const input = view(equation.inputs[0]!);
   const { dtype } = equation.outputs[0]!.type;
   if (dtype === input.dtype) return [input];
   const from = baseType(input);
   const types = `(${tensorType(from)}) -> ${tensorType({ ...from, dtype })}`;
-  return [{ ...input, dtype, base: block.operation(`stablehlo.convert ${input.base} : ${types}`, [input.base]) }];
+  return [{ ...input, dtype, base: block.operation(`${op} ${input.base} : ${types}`, [input.base]) }];
 }
 
 /** By jax-js's name: the operation, and the value that changes nothing for float32 and int32. */
@@ -399,6 +403,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   compare,
   where: elementwise('stablehlo.select', (type) => `${compactType({ ...type, dtype: 'bool' })}, ${compactType(type)}`),
   cast,
+  bitcast: (site) => converted(site, 'stablehlo.bitcast_convert'),
   reduce,
   dot,
   reshape,

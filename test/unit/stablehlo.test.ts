@@ -383,7 +383,11 @@ const buckets: Bucket[] = [
   { batch: 1, agents: sizeLadder.at(-1)!, tasks: sizeLadder.at(-1)! },
 ];
 
-const waysOfWriting: (PipelineOptions & StableHloOptions)[] = [{}, { median: 'rank', layout: 'x', forCpu: true }];
+const waysOfWriting: (PipelineOptions & StableHloOptions)[] = [
+  {},
+  { median: 'rank', layout: 'x', forCpu: true },
+  { median: 'digits', layout: 'x', forCpu: true },
+];
 
 describe('every program', () => {
   for (const [name, spec] of Object.entries(everySpec())) {
