@@ -83,12 +83,14 @@ export class XlaEngine implements Engine {
   readonly #running = new Set<Promise<unknown>>();
   /** Why nothing runs any more; null while all is well. */
   #dead: string | null = null;
-  /** Whether something that runs may never end. */
-  #hung = false;
+  /** Resolves when something that runs may never end. */
+  readonly #hung: Promise<void>;
+  #declareHung: () => void = () => undefined;
 
   private constructor(options: XlaEngineOptions, client: PjrtClient) {
     this.#options = options;
     this.#client = client;
+    this.#hung = new Promise((resolve) => (this.#declareHung = resolve));
     this.loadConcurrency = options.loadConcurrency ?? 2;
     this.#compiler = new XlaCompiler(client, {
       cache: options.cache ?? null,
@@ -164,9 +166,8 @@ export class XlaEngine implements Engine {
     program.retire();
   }
 
-  /** Waits for what runs, then frees everything. What hangs is not waited for: it is freed if it ever ends. */
+  /** Waits for what runs, then frees everything. What hangs is waited for no longer than until it counts as such: it is freed if it ever ends. */
   async close(): Promise<void> {
-    const hung = this.#hung;
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
     const freed = Promise.allSettled([...this.#running]).then(() => {
@@ -174,7 +175,7 @@ export class XlaEngine implements Engine {
       this.#programs.clear();
       this.#client.dispose();
     });
-    if (!hung) await freed;
+    await Promise.race([freed, this.#hung]);
   }
 
   /** On each device that takes them; throws what the last one answered where none does. */
@@ -207,7 +208,7 @@ export class XlaEngine implements Engine {
     const hung = new Promise<never>((_resolve, reject) => {
       cancelWatch = clock.after(allowedMs, () => {
         const reason = `device ${place.name} gave no answer for ${Math.round(allowedMs)} ms`;
-        this.#hung = true;
+        this.#declareHung();
         this.#lose(place, reason, 'hang');
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
