@@ -260,6 +260,25 @@ test('a device that fails now and then is not lost, one that fails three times i
   expect(plugin.ledger.live()).toEqual({});
 });
 
+test('closing an engine whose device keeps failing waits for what hangs no longer than until it counts as hung', async () => {
+  const clock = new VirtualClock();
+  const engine = await open(clock);
+  const program = await engine.load({ spec, bucket: large, parameters });
+  plugin.arm({ at: 'LoadedExecutable_Execute', how: 'hang' });
+  const hanging = failure(program.run(inputsOf(program, 1)));
+  await expect.poll(() => plugin.hanging).toBe(1);
+  plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error', times: 3 });
+  for (let run = 0; run < 3; run++) await failure(program.run(inputsOf(program, 2)));
+  expect(engine.lost).toMatch(/^device cpu keeps failing/);
+  let closed = false;
+  const closing = engine.close().then(() => (closed = true));
+  await clock.advanceAsync(29_000);
+  expect(closed).toBe(false);
+  await clock.advanceAsync(60_000);
+  await closing;
+  expect(await hanging).toMatchObject({ code: 'ENGINE_FAILED' });
+});
+
 test('a device that is lost fails everything until it is back, and the engine goes on with what it had loaded', async () => {
   const engine = await open();
   const program = await engine.load({ spec, bucket: large, parameters });
