@@ -58,6 +58,16 @@ export class DevicePool {
     return best;
   }
 
+  /** Takes a place on every one of `among`; null where one of the pool's devices is lost or not among them. */
+  acquireAll(expectedMs: number, among: { has(device: PooledDevice): boolean }): readonly PooledDevice[] | null {
+    if (this.devices.some((device) => device.lost !== null || !among.has(device))) return null;
+    for (const device of this.devices) {
+      device.inFlight++;
+      device.expectedMs += expectedMs;
+    }
+    return this.devices;
+  }
+
   release(device: PooledDevice, expectedMs: number, succeeded: boolean): void {
     device.inFlight--;
     device.expectedMs = device.inFlight === 0 ? 0 : device.expectedMs - expectedMs;

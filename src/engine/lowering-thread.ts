@@ -9,6 +9,7 @@ export interface LoweringRequest {
   readonly spec: ProgramSpec;
   readonly bucket: Bucket;
   readonly platform: string;
+  readonly partitions: number;
 }
 
 /** StableHLO text, and the `loweringDigest` of the code that wrote it. */
@@ -32,14 +33,14 @@ export class LoweringThread {
   #nextId = 1;
   #ended: string | null = null;
 
-  /** For the platform of that name, as its client gives it. Rejects with COMPILE_FAILED where the program cannot be lowered. */
-  lower(spec: ProgramSpec, bucket: Bucket, platform: string): Promise<LoweredProgram> {
+  /** For the platform of that name, as its client gives it, and so many devices that run it together. Rejects with COMPILE_FAILED where the program cannot be lowered. */
+  lower(spec: ProgramSpec, bucket: Bucket, platform: string, partitions: number): Promise<LoweredProgram> {
     if (this.#ended !== null) return Promise.reject(new CoordinatorError('ENGINE_FAILED', this.#ended));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#pending.set(id, { resolve, reject });
       this.#worker ??= this.#start();
-      this.#worker.postMessage({ id, spec, bucket, platform } satisfies LoweringRequest);
+      this.#worker.postMessage({ id, spec, bucket, platform, partitions } satisfies LoweringRequest);
     });
   }
 

@@ -10,10 +10,10 @@ if (port === null) throw new Error('lowering-worker.js is the entry of a worker 
 
 const lowering = loweringDigest();
 
-port.on('message', ({ id, spec, bucket, platform }: LoweringRequest) => {
+port.on('message', ({ id, spec, bucket, platform, partitions }: LoweringRequest) => {
   let reply: LoweringReply;
   try {
-    reply = { id, text: xlaProgramText(spec, bucket, platform), lowering };
+    reply = { id, text: xlaProgramText(spec, bucket, platform, partitions), lowering };
   } catch (thrown) {
     const { message, cause } = CoordinatorError.from(thrown);
     reply = { id, failure: cause instanceof Error ? cause.message : message };

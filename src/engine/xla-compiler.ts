@@ -70,7 +70,8 @@ export class XlaCompiler {
       const cached = await this.#load(entry);
       if (cached !== null) return cached;
     }
-    const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName);
+    const { partitions = 1 } = options;
+    const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName, partitions);
     const key = sha256([this.#client.platformVersion, encoded, text].join('\n'));
     let executable: PjrtLoadedExecutable;
     try {

@@ -3,7 +3,8 @@
  * compiled on libuv's pool; executions run on the plugin's threads; the event loop only starts them and picks up results.
  *
  * Several devices are replicas: a program is compiled once, its weights lie on each, and a run goes to the least loaded. A device
- * that gives no answer is left out from then on; the engine is lost with the last one.
+ * that gives no answer is left out from then on; the engine is lost with the last one. A large single problem is spread over all of
+ * them where that was measured to be faster.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
@@ -17,6 +18,7 @@ import {
   type ProgramSpec,
   type Signature,
   type TensorData,
+  type TensorSignature,
 } from '../operators/signature.js';
 import type { PjrtErrorCode } from '../pjrt/abi.js';
 import type { PjrtBuffer } from '../pjrt/buffer.js';
@@ -31,6 +33,7 @@ import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } fro
 import type { ExecutableCache } from './executable-cache.js';
 import { InputsMemory } from './inputs-memory.js';
 import { longestRunMs } from './longest-run.js';
+import { canShard, ShardedProgram, type Shard } from './sharding.js';
 import { XlaCompiler } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
 
@@ -46,6 +49,10 @@ export interface XlaEngineOptions {
   readonly devices?: number;
   /** Executions worth having in flight on each device. Default 1. */
   readonly executionsPerDevice?: number;
+  /** Problems of at least so many agents are tried on all devices together, too, when their program is loaded. Default 1024. */
+  readonly shardFromAgents?: number;
+  /** Whether those run on all devices together: where that was faster, or in any case. Default 'measured'. */
+  readonly sharding?: 'measured' | 'always';
   /** An execution that takes longer, and longer than its program may, declares the device dead. Default 30 000. */
   readonly hangTimeoutMs?: number;
   /** Where executables are kept; none unless set. */
@@ -63,6 +70,9 @@ const failuresOfLostDevice = 3;
 const deviceFailures: readonly PjrtErrorCode[] = ['INTERNAL', 'UNAVAILABLE', 'ABORTED', 'DATA_LOSS', 'UNKNOWN'];
 /** How much of the newest execution's time goes into a program's expected time. */
 const newestShare = 0.2;
+const defaultShardFromAgents = 1024;
+/** Runs of either kind by which a program is found faster on all devices or on one; the first of each warms up. */
+const trialRuns = 4;
 /** Size of an executable where the plugin does not say. */
 const assumedExecutableBytes = 1024 * 1024;
 
@@ -147,6 +157,8 @@ export class XlaEngine implements Engine {
       executable.dispose();
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
+    const sharded = await this.#track(this.#shardedOf(spec, bucket, signature, executable, weights));
+    if (sharded !== null) digest.update(`sharded over ${this.device}`);
     const program = new XlaProgram(
       spec,
       bucket,
@@ -154,6 +166,7 @@ export class XlaEngine implements Engine {
       digest.digest('hex').slice(0, 16),
       executable,
       weights,
+      sharded,
       (each, inputs) => this.#run(each, inputs),
     );
     this.#programs.add(program);
@@ -197,7 +210,92 @@ export class XlaEngine implements Engine {
     return weights;
   }
 
-  async #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
+  /** The program on all devices together, where it is large enough and that is faster than on one; null elsewhere. */
+  async #shardedOf(
+    spec: ProgramSpec,
+    bucket: Bucket,
+    signature: Signature,
+    executable: PjrtLoadedExecutable,
+    weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>,
+  ): Promise<ShardedProgram | null> {
+    const { clock, log, shardFromAgents = defaultShardFromAgents, sharding = 'measured' } = this.#options;
+    const places = this.#pool.devices;
+    if (bucket.agents < shardFromAgents || !canShard(bucket, places.length)) return null;
+    if (places.some((place) => place.lost !== null || !weights.has(place))) return null;
+    const shards = places.map((place) => ({ device: place.device, weights: weights.get(place)! }));
+    const devices = shards.map(({ device }) => device.id);
+    let sharded: ShardedProgram | null = null;
+    try {
+      const compiled = await this.#compiler.compile(spec, bucket, { partitions: shards.length, devices });
+      sharded = new ShardedProgram(this.#client, compiled.executable, shards, signature, bucket);
+      if (sharding === 'always') return sharded;
+      const inputs = signature.inputs.map((input) => paddingOf(input, bucket));
+      const given = inputs.map((data, index) => ({
+        data: data as HostArray,
+        dims: shapeIn(signature.inputs[index]!, bucket),
+      }));
+      const [first] = shards as [Shard, ...Shard[]];
+      const arguments_ = [...given, ...first.weights];
+      const togetherMs = await fastestMs(clock, () => sharded!.run(inputs, clock));
+      const aloneMs = await fastestMs(clock, () =>
+        runOnHostArrays(this.#client, executable, arguments_, clock, { device: first.device }),
+      );
+      log?.('a program was tried on all devices together', { bucket: bucketName(bucket), togetherMs, aloneMs });
+      if (togetherMs < aloneMs) return sharded;
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      log?.('a program does not run on all devices together', { bucket: bucketName(bucket), reason });
+    }
+    sharded?.dispose();
+    return null;
+  }
+
+  /**
+   * Where one of the devices is lost, what ran on all of them runs on one that is left: the same numbers up to the order of
+   * sums.
+   */
+  #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
+    if (program.sharded === null || this.#dead !== null) return this.#runOnOne(program, inputs);
+    const { expectedMs, sharded } = program;
+    const places = this.#pool.acquireAll(expectedMs, program.weights);
+    if (places === null) return this.#runOnOne(program, inputs);
+    return this.#runOnAll(program, sharded, places, inputs);
+  }
+
+  async #runOnAll(
+    program: XlaProgram,
+    sharded: ShardedProgram,
+    places: readonly PooledDevice[],
+    inputs: readonly TensorData[],
+  ): Promise<RunResult> {
+    const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
+    const { expectedMs } = program;
+    const allowedMs = hangTimeoutMs + longestRunMs(program.spec, program.bucket);
+    let cancelWatch: () => void = () => undefined;
+    const hung = new Promise<never>((_resolve, reject) => {
+      cancelWatch = clock.after(allowedMs, () => {
+        // Which of them it was cannot be told: each waits for the others.
+        const reason = `devices ${this.device} gave no answer for ${Math.round(allowedMs)} ms`;
+        this.#declareHung();
+        for (const place of places) this.#lose(place, reason, 'hang');
+        reject(new CoordinatorError('ENGINE_FAILED', reason));
+      });
+    });
+    let succeeded = false;
+    try {
+      const result = await Promise.race([this.#track(sharded.run(inputs, clock)), hung]);
+      program.expectedMs += (program.expectedMs === 0 ? 1 : newestShare) * (result.executeMs - program.expectedMs);
+      succeeded = true;
+      return { ...result, device: this.device };
+    } catch (thrown) {
+      throw pjrtFailure(thrown, 'ENGINE_FAILED');
+    } finally {
+      cancelWatch();
+      for (const place of places) this.#pool.release(place, expectedMs, succeeded);
+    }
+  }
+
+  async #runOnOne(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
     const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
     const { expectedMs } = program;
     const place = this.#dead === null ? this.#pool.acquire(expectedMs, program.weights) : null;
@@ -276,6 +374,8 @@ class XlaProgram implements LoadedProgram {
   readonly executable: PjrtLoadedExecutable;
   /** On each device that it can run on. */
   readonly weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
+  /** The same on all devices together, where that is how it runs. */
+  readonly sharded: ShardedProgram | null;
   /** What an execution took lately. */
   expectedMs = 0;
   /** Of the inputs, in order. */
@@ -292,6 +392,7 @@ class XlaProgram implements LoadedProgram {
     fingerprint: string,
     executable: PjrtLoadedExecutable,
     weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>,
+    sharded: ShardedProgram | null,
     run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>,
   ) {
     this.spec = spec;
@@ -300,6 +401,7 @@ class XlaProgram implements LoadedProgram {
     this.fingerprint = fingerprint;
     this.executable = executable;
     this.weights = weights;
+    this.sharded = sharded;
     this.#inputsMemory = new InputsMemory(signature, bucket);
     this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
     this.residentBytes =
@@ -338,6 +440,7 @@ class XlaProgram implements LoadedProgram {
   #free(): void {
     if (!this.#retired || this.#runs > 0) return;
     for (const weight of [...this.weights.values()].flat()) weight.dispose();
+    this.sharded?.dispose();
     this.executable.dispose();
   }
 }
@@ -346,6 +449,22 @@ class XlaProgram implements LoadedProgram {
 function isOfDevice(thrown: unknown): boolean {
   const cause = thrown instanceof CoordinatorError ? thrown.cause : thrown;
   return cause instanceof PjrtError && deviceFailures.includes(cause.code);
+}
+
+/** As a batch without problems has it. */
+function paddingOf(input: TensorSignature, bucket: Bucket): TensorData {
+  const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
+  return (input.dtype === 'int32' ? new Int32Array(length) : new Float32Array(length)).fill(input.pad);
+}
+
+async function fastestMs(clock: Clock, run: () => Promise<unknown>): Promise<number> {
+  let fastest = Infinity;
+  for (let i = 0; i < trialRuns; i++) {
+    const startMs = clock.nowMs();
+    await run();
+    fastest = Math.min(fastest, clock.nowMs() - startMs);
+  }
+  return fastest;
 }
 
 function executableBytes(executable: PjrtLoadedExecutable): number {
