@@ -105,9 +105,10 @@ function markdownTable({ columns, rows }: Table): string {
   return [line(columns), line(columns.map(() => '---')), ...rows.map((row) => line(row.map(cellText)))].join('\n');
 }
 
-/** One section for a terminal. */
+/** One section for a terminal. Without tables its method says why there are none. */
 export function renderText(section: SectionResult): string {
   const parts = [section.title, ...section.tables.map(textTable)];
+  if (section.tables.length === 0) parts.push(`  ${section.method}`);
   if (section.checks.length > 0) parts.push(textTable(checkTable(section.checks)));
   return `${parts.join('\n\n')}\n`;
 }

@@ -209,6 +209,13 @@ describe('report', () => {
     ]);
   });
 
+  test('a section that was left out says why, in text and in Markdown', () => {
+    const leftOut = { name: 'two', title: 'Another', method: 'Left out: no such thing.', tables: [], checks: [] };
+    expect(renderText(leftOut)).toBe('Another\n\n  Left out: no such thing.\n');
+    const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [leftOut] });
+    expect(markdown).toContain('## Another\n\nLeft out: no such thing.\n');
+  });
+
   test('a missed figure is shown as missed, in text and in Markdown', () => {
     const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [section] });
     expect(markdown).toContain('| latency | at most 2 ms | 1.50 ms | met |');
