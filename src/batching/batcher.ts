@@ -1,6 +1,7 @@
 /**
  * Admits submissions or refuses them at once, keeps them until the policy dispatches them, runs the batches and answers
- * every submission exactly once. All decisions are `decide`'s; this file owns the promises, the timer and the books.
+ * every submission exactly once. All decisions are `decide`'s; this file owns the promises, the timer and the
+ * books. Past 400 lines, as all of that changes together: a job is in exactly one place at a time.
  */
 import type { Clock } from '../clock.js';
 import type { LoadedProgram, RunResult } from '../engine/engine.js';
