@@ -146,9 +146,14 @@ export class FaultPlugin {
     if (forGood) for (const client of new Set(this.#clientOf.values())) this.#lostClients.set(client, this.#lost);
   }
 
+  /** The device is back. */
+  regain(): void {
+    this.#lost = null;
+  }
+
   /** The device is back, and no rule is left. What hangs goes on hanging. */
   restore(): void {
-    this.#lost = null;
+    this.regain();
     this.#rules.clear();
   }
 
