@@ -1,5 +1,7 @@
 /** `docs/tpu.md`: what XLA says of every default program on a TPU v5e, and what that predicts for one chip. */
 import { agentBucket } from '../../src/batching/buckets.js';
+import { builtInPolicies } from '../../src/policies/built-in.js';
+import { parseBuckets, planPrograms } from './plan.js';
 import { bucketName } from '../../src/operators/signature.js';
 import {
   figure,
@@ -57,6 +59,8 @@ export function tpuPage(reports: readonly CompileReport[]): string {
   const traffic = Math.max(
     ...programs.map(({ cost }) => (cost.seconds === null ? 0 : cost.bytesAccessed / cost.seconds)),
   );
+  const names = new Set(programs.map(({ name }) => name));
+  const missing = planPrograms(builtInPolicies(), parseBuckets('default')).filter(({ name }) => !names.has(name));
   const untimed = programs.filter(({ cost }) => cost.untimed > 0);
   return [
     '# On a TPU v5e',
@@ -71,8 +75,8 @@ export function tpuPage(reports: readonly CompileReport[]): string {
     '```sh',
     'tensor-consensus plugin install tpu',
     'tensor-consensus compile --out out/1x1',
-    'tensor-consensus compile --out out/2x2 --topology v5e:2x2 --shard --buckets b1,n1024,b1,n2048,b1,n5120',
-    'tensor-consensus compile --out out/2x4 --topology v5e:2x4 --shard --buckets b1,n1024,b1,n2048,b1,n5120',
+    'tensor-consensus compile --out out/2x2 --topology v5e:2x2 --shard --policy reference --buckets b1,n1024',
+    'tensor-consensus compile --out out/2x4 --topology v5e:2x4 --shard --policy reference --buckets b1,n1024',
     'node dist/client/compile/write-page.js docs/tpu.md out/1x1 out/2x2 out/2x4',
     '```',
     '',
@@ -111,7 +115,7 @@ export function tpuPage(reports: readonly CompileReport[]): string {
           '  added back); their time is missing.',
         ]),
     '',
-    `Every program fits: the largest peak is ${figure(Math.max(...programs.map(({ peakBytes }) => peakBytes)) / 1e6)} MB of the chip's ${chip.memoryBytes / 1e9} GB.`,
+    `Every program below fits: the largest peak is ${figure(Math.max(...programs.map(({ peakBytes }) => peakBytes)) / 1e6)} MB of the chip's ${chip.memoryBytes / 1e9} GB.`,
     '',
     ...shardedSection(programs, reports),
     '## Every default bucket, one chip',
@@ -120,6 +124,9 @@ export function tpuPage(reports: readonly CompileReport[]): string {
     '',
     ...markdownTable(reportHeading, programs.map(reportRow)),
     '',
+    ...(missing.length === 0
+      ? []
+      : [`Not in these reports: ${missing.map(({ name }) => `\`${name}\``).join(', ')}.`, '']),
   ].join('\n');
 }
 
