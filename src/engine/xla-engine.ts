@@ -31,7 +31,6 @@ import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
 import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import type { ExecutableCache } from './executable-cache.js';
-import { InputsMemory } from './inputs-memory.js';
 import { longestRunMs } from './longest-run.js';
 import { canShard, ShardedProgram, type Shard } from './sharding.js';
 import { XlaCompiler } from './xla-compiler.js';
@@ -336,7 +335,6 @@ export class XlaEngine implements Engine {
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
       });
-      if (run.inputsReturned) program.reclaim(inputs);
       const { transferInMs, executeMs, transferOutMs } = run;
       const outputs = run.outputs as readonly TensorData[];
       return { outputs, device: name, transferInMs, executeMs, transferOutMs };
@@ -380,7 +378,6 @@ class XlaProgram implements LoadedProgram {
   expectedMs = 0;
   /** Of the inputs, in order. */
   readonly shapes: readonly (readonly number[])[];
-  readonly #inputsMemory: InputsMemory;
   readonly #run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>;
   #runs = 0;
   #retired = false;
@@ -402,22 +399,10 @@ class XlaProgram implements LoadedProgram {
     this.executable = executable;
     this.weights = weights;
     this.sharded = sharded;
-    this.#inputsMemory = new InputsMemory(signature, bucket);
     this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
     this.residentBytes =
-      executableBytes(executable) +
-      this.#inputsMemory.keptBytes +
-      [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
+      executableBytes(executable) + [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.#run = run;
-  }
-
-  takeInputs(): readonly TensorData[] | null {
-    return this.#inputsMemory.take();
-  }
-
-  /** For inputs of a run that the device has let go. */
-  reclaim(inputs: readonly TensorData[]): void {
-    this.#inputsMemory.giveBack(inputs);
   }
 
   async run(inputs: readonly TensorData[]): Promise<RunResult> {

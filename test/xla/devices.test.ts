@@ -65,30 +65,6 @@ function inputsOf({ signature, bucket: size }: LoadedProgram, seed: number): Ten
 
 const four = ['cpu:0', 'cpu:1', 'cpu:2', 'cpu:3'];
 
-describe('memory for inputs', () => {
-  it('is the same again once a run has answered, never while one has it, and gives the same bits', async () => {
-    const engine = await open(1);
-    const program = await engine.load(request);
-    const expected = await program.run(inputsOf(program, 5));
-    const filled = (): readonly TensorData[] => {
-      const memory = program.takeInputs!()!;
-      inputsOf(program, 5).forEach((data, index) => memory[index]!.set(data));
-      return memory;
-    };
-    const first = filled();
-    const second = filled();
-    expect(second).not.toBe(first);
-    const [one, two] = await Promise.all([program.run(first), program.run(second)]);
-    expect([one.outputs, two.outputs]).toEqual([expected.outputs, expected.outputs]);
-    const third = filled();
-    expect([first, second]).toContain(third);
-    plugin.arm({ at: 'LoadedExecutable_Execute', how: 'late-error' });
-    await expect(program.run(third)).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
-    expect([filled(), filled()]).not.toContain(third);
-    expect(one.outputs).toEqual(expected.outputs);
-  });
-});
-
 describe('four devices', () => {
   it('share what is in flight, one run each, and give equal bits', async () => {
     const engine = await open(4);
