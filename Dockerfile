@@ -34,5 +34,5 @@ COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 50051 9464
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s CMD ["node", "-e", "fetch('http://127.0.0.1:9464/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "dist/client/cli.js"]
+ENTRYPOINT ["node", "--initial-old-space-size=256", "dist/client/cli.js"]
 CMD ["serve"]

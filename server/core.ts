@@ -81,6 +81,7 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
   /** Null without a cache to keep it in, and on engines whose programs are not cached. */
   let usage: Promise<ProgramUsage | null> = Promise.resolve(null);
   const batcher = new Batcher({
+    afterTurn: setImmediate,
     store: ladder,
     clock,
     metrics,

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { serverNodeFlags } from '../../server/node-flags.js';
 import { packageRoot } from '../../src/package-root.js';
 import type { ProbeReading } from './probe.js';
 
@@ -33,7 +34,8 @@ const startLimitMs = 120_000;
 export function startService(flags: readonly string[] = [], options: SpawnOptions = {}): Promise<ServerProcess> {
   const command = join(packageRoot, 'dist/client/cli.js');
   const addresses = ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
-  return startNode([command, 'serve', ...addresses, ...flags], options, (line) => {
+  const nodeArguments = [...serverNodeFlags, ...(options.nodeArguments ?? [])];
+  return startNode([command, 'serve', ...addresses, ...flags], { ...options, nodeArguments }, (line) => {
     if (line['msg'] !== 'ready') return null;
     return { grpcAddress: String(line['grpcAddress']), adminAddress: String(line['adminAddress']) };
   });

@@ -24,6 +24,8 @@ export interface BatcherLimits extends BatchLimits {
 }
 
 export interface BatcherOptions {
+  /** Calls back once what the event loop has read is dealt with. Absent: every submission is looked at by itself, at once. */
+  readonly afterTurn?: (callback: () => void) => void;
   readonly store: ProgramSource;
   readonly clock: Clock;
   readonly metrics: Pick<
@@ -61,6 +63,7 @@ export class Batcher implements JobRunner {
   readonly #costs = new CostModel();
   #packMs = 0;
   #draining = false;
+  #pumpIsDue = false;
   #whenEmpty: (() => void)[] = [];
   #timer: { readonly dueMs: number; readonly cancel: () => void } | null = null;
 
@@ -95,7 +98,7 @@ export class Batcher implements JobRunner {
       this.#costs.know(ticket.key, ticket.job.spec);
       this.#room.add(ticket);
     }
-    this.#pump();
+    this.#pumpAfterTurn();
     return pending.promise;
   }
 
@@ -125,6 +128,21 @@ export class Batcher implements JobRunner {
   #refuse(reason: ShedReason, code: CoordinatorError['code'], message: string, retryAfterMs?: number): never {
     this.#options.metrics.shed.inc({ reason });
     throw new CoordinatorError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
+  }
+
+  /** Requests that the event loop read together are looked at together: the first of them does not leave alone. */
+  #pumpAfterTurn(): void {
+    const { afterTurn } = this.#options;
+    if (afterTurn === undefined) {
+      this.#pump();
+      return;
+    }
+    if (this.#pumpIsDue) return;
+    this.#pumpIsDue = true;
+    afterTurn(() => {
+      this.#pumpIsDue = false;
+      this.#pump();
+    });
   }
 
   /** Does what there is to do now and sets the timer for what comes next. Called after whatever may change the decision. */

@@ -38,8 +38,8 @@ export interface LoadedProgram {
   /** What the program keeps in memory while loaded, as well as the engine can tell. */
   readonly residentBytes: number;
   /**
-   * Memory for the inputs of one run, each as large as its shape in the bucket, of any content: packing into it spares the engine a
-   * copy. Given to `run`, it belongs to the program again. Absent or null where there is none to reuse.
+   * Memory for the inputs of one run, each as large as its shape in the bucket, of any content: whoever packs into it calls `run` with it
+   * at once, which has read it when it returns its promise. Absent or null where every run needs memory of its own.
    */
   takeInputs?(): readonly TensorData[] | null;
   /**

@@ -29,6 +29,10 @@ export class StoredProgram implements LoadedProgram {
     this.#onIdle = onIdle;
   }
 
+  takeInputs(): readonly TensorData[] | null {
+    return this.#loaded?.takeInputs?.() ?? null;
+  }
+
   async run(inputs: readonly TensorData[]): Promise<RunResult> {
     if (this.#loaded === null) return (await this.#reload()).run(inputs);
     this.running++;

@@ -31,6 +31,7 @@ import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
 import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
 import type { ExecutableCache } from './executable-cache.js';
+import { InputArena } from './input-arena.js';
 import { longestRunMs } from './longest-run.js';
 import { canShard, ShardedProgram, type Shard } from './sharding.js';
 import { XlaCompiler } from './xla-compiler.js';
@@ -84,6 +85,7 @@ export class XlaEngine implements Engine {
   readonly platformVersion: string;
   readonly #options: XlaEngineOptions;
   readonly #client: PjrtClient;
+  readonly #arena = new InputArena();
   readonly #pool: DevicePool;
   readonly #compiler: XlaCompiler;
   readonly #programs = new Set<XlaProgram>();
@@ -166,7 +168,7 @@ export class XlaEngine implements Engine {
       executable,
       weights,
       sharded,
-      (each, inputs) => this.#run(each, inputs),
+      { run: (each, inputs) => this.#run(each, inputs), arena: this.#arena },
     );
     this.#programs.add(program);
     return program;
@@ -334,6 +336,7 @@ export class XlaEngine implements Engine {
       const { device, name } = place;
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
+        semantics: this.#arena.holds(inputs) ? 'during-call' : 'zero-copy',
       });
       const { transferInMs, executeMs, transferOutMs } = run;
       const outputs = run.outputs as readonly TensorData[];
@@ -362,6 +365,11 @@ export class XlaEngine implements Engine {
   }
 }
 
+interface ProgramOwner {
+  run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult>;
+  readonly arena: InputArena;
+}
+
 class XlaProgram implements LoadedProgram {
   readonly engine = 'xla';
   readonly spec: ProgramSpec;
@@ -378,7 +386,7 @@ class XlaProgram implements LoadedProgram {
   expectedMs = 0;
   /** Of the inputs, in order. */
   readonly shapes: readonly (readonly number[])[];
-  readonly #run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>;
+  readonly #owner: ProgramOwner;
   #runs = 0;
   #retired = false;
 
@@ -390,7 +398,7 @@ class XlaProgram implements LoadedProgram {
     executable: PjrtLoadedExecutable,
     weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>,
     sharded: ShardedProgram | null,
-    run: (program: XlaProgram, inputs: readonly TensorData[]) => Promise<RunResult>,
+    owner: ProgramOwner,
   ) {
     this.spec = spec;
     this.bucket = bucket;
@@ -402,14 +410,19 @@ class XlaProgram implements LoadedProgram {
     this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
     this.residentBytes =
       executableBytes(executable) + [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
-    this.#run = run;
+    this.#owner = owner;
+  }
+
+  /** What runs on several devices is cut up before it is sent, so it is not read at once. */
+  takeInputs(): readonly TensorData[] | null {
+    return this.sharded === null ? this.#owner.arena.take(this.signature, this.bucket) : null;
   }
 
   async run(inputs: readonly TensorData[]): Promise<RunResult> {
     if (this.#retired) throw new CoordinatorError('ENGINE_FAILED', `program ${bucketName(this.bucket)} was unloaded`);
     this.#runs++;
     try {
-      return await this.#run(this, inputs);
+      return await this.#owner.run(this, inputs);
     } finally {
       this.#runs--;
       this.#free();

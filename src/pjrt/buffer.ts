@@ -39,7 +39,6 @@ export class PjrtBuffer extends PjrtObject {
   /** Happens when the plugin no longer reads the host memory that the buffer was made of, which the event keeps. */
   #returned: PjrtEvent | null = null;
   #computed = false;
-  #hostMemoryHeld = true;
 
   /** Takes over `handle`. */
   constructor(client: PjrtClient, handle: bigint, elementType: ElementType, dims: readonly number[]) {
@@ -114,11 +113,6 @@ export class PjrtBuffer extends PjrtObject {
     this.#computed = true;
   }
 
-  /** Whether the plugin may still read the host memory that the buffer was made of; known once the buffer is disposed. */
-  get hostMemoryHeld(): boolean {
-    return this.#hostMemoryHeld;
-  }
-
   /** For whoever waited for the execution that makes the content: spares `copyToHost` asking again. */
   markComputed(): void {
     this.#computed = true;
@@ -175,16 +169,13 @@ export class PjrtBuffer extends PjrtObject {
     this.#client.api.call(args);
     const returned = this.#returned;
     this.#returned = null;
-    this.#hostMemoryHeld = false;
     if (returned === null) return;
     try {
       if (!returned.ready) {
-        this.#hostMemoryHeld = true;
         returned.settle().catch(() => undefined); // the transfer's error, which whatever used the buffer has reported
         return;
       }
     } catch {
-      this.#hostMemoryHeld = true;
       // Whether it is ready cannot be told: nothing to wait for.
     }
     returned.dispose();

@@ -593,3 +593,27 @@ describe('metrics', () => {
     expect([...stages.keys()]).toEqual(['queue', 'pack', 'transfer_in', 'execute', 'transfer_out']);
   });
 });
+
+describe('what the event loop read together', () => {
+  it('shares the first batch, which leaves when the turn ends', async () => {
+    const clock = new VirtualClock();
+    const store = new FakePrograms({ clock });
+    const turn: (() => void)[] = [];
+    const batcher = new Batcher({ ...optionsOf(clock, store), afterTurn: (callback) => void turn.push(callback) });
+    const { signal } = new AbortController();
+    const submit = (mark: number) =>
+      batcher.submit({ jobs: [givenJob(16, 16, mark)], priority: 'NORMAL', deadlineMs: Infinity, signal });
+    const answers = [1, 2, 3].map(submit);
+    expect(store.runs).toHaveLength(0);
+    expect(turn).toHaveLength(1);
+    turn.pop()!();
+    await clock.advanceAsync(5);
+    await Promise.all(answers);
+    expect(store.runs.map(({ marks }) => marks)).toEqual([[1, 2, 3, 0]]);
+    const next = submit(4);
+    turn.pop()!();
+    await clock.advanceAsync(5);
+    await next;
+    expect(store.runs).toHaveLength(2);
+  });
+});

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.js';
+import { serverNodeFlags } from '../../server/node-flags.js';
 import { createMetrics } from '../../src/metrics.js';
 import { packageRoot } from '../../src/package-root.js';
 
@@ -73,3 +74,11 @@ test('every load profile calls Coordinate, and its tags describe its request', (
     });
   }
 });
+
+test.each(['package.json', 'Dockerfile', 'client/cli.ts'])(
+  '%s starts a server with the flags that it needs',
+  (path) => {
+    const words = read(path).split(/["',\s]+/);
+    for (const flag of serverNodeFlags) expect(words).toContain(flag);
+  },
+);
