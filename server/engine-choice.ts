@@ -5,14 +5,14 @@ import { ConfigError, type Config } from '../src/config.js';
 import type { Engine } from '../src/engine/engine.js';
 import { OnnxEngine } from '../src/engine/onnx-engine.js';
 import type { RungOptions } from '../src/engine/rung.js';
-import { installedPlugin, pluginDirectory, type PluginName } from '../src/pjrt/plugins.js';
+import { fileBytes, installedPlugin, pluginDirectory, type PluginName } from '../src/pjrt/plugins.js';
 import { hostIdentity, openExecutableCache } from './executable-folder.js';
 import type { CoreContext } from './start.js';
 
 /**
  * XLA on a TPU, XLA on CUDA, ONNX Runtime on CUDA, XLA on the CPU, ONNX Runtime on the CPU: of these what is installed and
- * what the settings allow. A plugin that is named goes first, and alone among the plugins. ConfigError where XLA is asked
- * for and there is no plugin.
+ * what the settings allow. A plugin that is named goes first, and alone among the plugins. ConfigError where it is no file,
+ * and where XLA is asked for and there is no plugin.
  */
 export function rungsFor(context: CoreContext): RungOptions[] {
   const { config } = context;
@@ -29,7 +29,13 @@ export function rungsFor(context: CoreContext): RungOptions[] {
 /** On accelerators, and on the CPU. Nothing is loaded before a rung is opened. */
 function xlaRungs(context: CoreContext): [RungOptions[], RungOptions[]] {
   const { config } = context;
-  if (config.pjrtPlugin !== null) return [[xlaRung(context, 'xla plugin', config.pjrtPlugin)], []];
+  if (config.pjrtPlugin !== null) {
+    if (fileBytes(config.pjrtPlugin) === null)
+      throw new ConfigError(
+        `--pjrt-plugin: expected a plugin's shared library, received '${config.pjrtPlugin}', which is no file`,
+      );
+    return [[xlaRung(context, 'xla plugin', config.pjrtPlugin)], []];
+  }
   const lookup = { directory: directoryOf(config), host: `${process.platform}-${process.arch}` };
   const rungOf = (name: PluginName, rung: string): RungOptions[] => {
     const found = installedPlugin(name, lookup);

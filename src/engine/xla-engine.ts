@@ -24,6 +24,7 @@ import type { PjrtErrorCode } from '../pjrt/abi.js';
 import type { PjrtBuffer } from '../pjrt/buffer.js';
 import { PjrtError, type PjrtApi } from '../pjrt/call.js';
 import { PjrtClient } from '../pjrt/client.js';
+import type { CompileOptions } from '../pjrt/compile-options.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
@@ -34,7 +35,7 @@ import type { ExecutableCache } from './executable-cache.js';
 import { InputArena } from './input-arena.js';
 import { longestRunMs } from './longest-run.js';
 import { canShard, ShardedProgram, type Shard } from './sharding.js';
-import { XlaCompiler } from './xla-compiler.js';
+import { XlaCompiler, type CompiledProgram } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
 
 export interface XlaEngineOptions {
@@ -55,6 +56,8 @@ export interface XlaEngineOptions {
   readonly sharding?: 'measured' | 'always';
   /** An execution that takes longer, and longer than its program may, declares the device dead. Default 30 000. */
   readonly hangTimeoutMs?: number;
+  /** A compilation that takes longer is given up. Default 600 000. */
+  readonly compileTimeoutMs?: number;
   /** Where executables are kept; none unless set. */
   readonly cache?: ExecutableCache | null;
   /** See `XlaCompilerOptions`. Needed beside `cache`. */
@@ -65,6 +68,8 @@ export interface XlaEngineOptions {
 }
 
 const defaultHangTimeoutMs = 30_000;
+/** Ten times what the slowest program was seen to take, on two busy cores. */
+const defaultCompileTimeoutMs = 600_000;
 /** So many executions in a row that a device failed, with one of these codes: it is gone, or its client is of no use any more. */
 const failuresOfLostDevice = 3;
 const deviceFailures: readonly PjrtErrorCode[] = ['INTERNAL', 'UNAVAILABLE', 'ABORTED', 'DATA_LOSS', 'UNKNOWN'];
@@ -140,7 +145,7 @@ export class XlaEngine implements Engine {
     if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
     // Portable: the device is chosen at each execution.
     const options = this.#pool.devices.length > 1 ? { portable: true } : {};
-    const { executable, key } = await this.#track(this.#compiler.compile(spec, bucket, options));
+    const { executable, key } = await this.#compileInTime(spec, bucket, options);
     const signature = programSignature(spec);
     const digest = createHash('sha256').update(key);
     let weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
@@ -172,6 +177,29 @@ export class XlaEngine implements Engine {
     );
     this.#programs.add(program);
     return program;
+  }
+
+  /** COMPILE_FAILED where the compiler takes longer than any program needs; what it gives later is freed. */
+  async #compileInTime(spec: ProgramSpec, bucket: Bucket, options: CompileOptions): Promise<CompiledProgram> {
+    const { clock, compileTimeoutMs = defaultCompileTimeoutMs } = this.#options;
+    const compiling = this.#track(this.#compiler.compile(spec, bucket, options));
+    let cancelWatch: () => void = () => undefined;
+    const overdue = new Promise<never>((_resolve, reject) => {
+      cancelWatch = clock.after(compileTimeoutMs, () => {
+        this.#declareHung();
+        compiling.then(
+          ({ executable }) => executable.dispose(),
+          () => undefined,
+        );
+        const message = `the compiler gave no answer for ${Math.round(compileTimeoutMs)} ms`;
+        reject(new CoordinatorError('COMPILE_FAILED', message));
+      });
+    });
+    try {
+      return await Promise.race([compiling, overdue]);
+    } finally {
+      cancelWatch();
+    }
   }
 
   /** What runs finishes first. */

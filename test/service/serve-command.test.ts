@@ -68,6 +68,10 @@ test.each([
     ['--policy-dir=/no/such/folder'],
     '--policy-dir: policy directory /no/such/folder: ENOENT: no such file or directory',
   ],
+  [
+    ['--pjrt-plugin=/no/such/plugin.so'],
+    "--pjrt-plugin: expected a plugin's shared library, received '/no/such/plugin.so', which is no file",
+  ],
   [['--onnx-providers=cuda'], '--onnx-providers: the CUDA library of ONNX Runtime is not installed (see the README)'],
 ])('%j stops it with one line and exit code 2', async (flags, message) => {
   const { code, err } = await serve(flags);

@@ -92,7 +92,7 @@ async function ready(flags: readonly string[] = [], env: Record<string, string> 
 test.each([
   [['--max-btach=4'], 'unknown flag --max-btach; did you mean --max-batch?'],
   [['--max-batch=0'], "--max-batch: expected a whole number from 1 to 32, received '0'"],
-  [['--pjrt-plugin=/a.so'], '--pjrt-plugin: expected --engine xla beside it, as auto is ONNX Runtime in this version'],
+  [['--pjrt-plugin=/a.so', '--engine=onnx'], '--pjrt-plugin: expected --engine auto or xla beside it, received onnx'],
 ])('%j stops it with one line and exit code 2', async (flags, message) => {
   const child = startServe(flags);
   expect(await child.exitCode).toBe(2);

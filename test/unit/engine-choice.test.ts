@@ -1,4 +1,5 @@
 /** Which engines a server may use, by what is installed and allowed. Plugins are empty files of the right size. */
+import { fileURLToPath } from 'node:url';
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -61,8 +62,10 @@ test('an engine that is asked for stands alone', () => {
 });
 
 test('a plugin that is named stands in place of those that are installed', () => {
-  expect(rungs(built, ['--pjrt-plugin', '/some/plugin.so'])).toEqual(['xla plugin', 'onnx cpu']);
-  expect(rungs(built, ['--pjrt-plugin', '/some/plugin.so', '--engine', 'xla'])).toEqual(['xla plugin']);
+  const plugin = fileURLToPath(import.meta.url);
+  expect(rungs(built, ['--pjrt-plugin', plugin])).toEqual(['xla plugin', 'onnx cpu']);
+  expect(rungs(built, ['--pjrt-plugin', plugin, '--engine', 'xla'])).toEqual(['xla plugin']);
+  expect(() => rungs(built, ['--pjrt-plugin', '/some/plugin.so'])).toThrow(ConfigError);
 });
 
 test('XLA without a plugin is refused in one line that says what to do', () => {

@@ -1,5 +1,5 @@
 import { Registry } from 'prom-client';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, inject, it, vi } from 'vitest';
 import { systemClock, type Clock } from '../../src/clock.js';
 import type { LoadedProgram } from '../../src/engine/engine.js';
 import { OnnxEngine } from '../../src/engine/onnx-engine.js';
@@ -119,6 +119,22 @@ describe('the XLA engine', () => {
       code: 'PLUGIN_INCOMPATIBLE',
       message: expect.stringContaining('/nonexistent/plugin.so') as string,
     });
+  });
+
+  it('gives up a compilation that takes longer than any program needs, and frees what comes of it', async () => {
+    const before = livePjrtObjects();
+    const clock = new VirtualClock();
+    const xla = await open(clock);
+    const loading = xla.load({ spec, bucket, parameters });
+    clock.advance(600_000);
+    await expect(loading).rejects.toMatchObject({
+      code: 'COMPILE_FAILED',
+      message: expect.stringContaining('no answer for 600000 ms') as string,
+    });
+    const program = await xla.load({ spec, bucket, parameters });
+    await program.run(inputsOf(program, 1));
+    await xla.close();
+    await vi.waitFor(() => expect(livePjrtObjects()).toBe(before), { timeout: 60_000 });
   });
 
   it('declares a device dead that gives no answer in time, and says so to everyone after', async () => {
