@@ -64,6 +64,7 @@ export function xlaRung({ config, clock, metrics, log }: CoreContext, name: stri
         clock,
         metrics,
         hangTimeoutMs: config.engineHangTimeoutMs,
+        ...(config.devices === 0 ? {} : { devices: config.devices }),
         cache: openExecutableCache(config, metrics, log),
         host: hostIdentity(),
         loadConcurrency: compilersAtATime(),

@@ -1,6 +1,7 @@
 /**
  * Every setting of the server, defined once: flag, environment variable, default with its reason, range and meaning.
  * `serve --help` and docs/configuration.md are printed from the same table. Pure: arguments and environment are passed in.
+ * Past 400 lines because the settings are one table.
  */
 import { defaultMaxPaddingWaste } from './batching/policy.js';
 

@@ -101,7 +101,7 @@ export function createMetrics(registry: Registry): Metrics {
     }),
     engineRestart: new Counter({
       name: 'coordinate_engine_restart_total',
-      help: 'Engine workers replaced, by reason.',
+      help: 'Engine workers replaced and devices lost, by reason.',
       labelNames: ['engine', 'reason'],
       registers,
     }),

@@ -38,7 +38,7 @@ Measures this service on this machine, ratios side by side in one run; about eig
   --seconds COUNT  length of one measurement under load (default 2)
   --pjrt-plugin PATH
                    the PJRT plugin to measure (TC_PJRT_PLUGIN; default: the installed one for the CPU)
-  --python PATH    a Python with jax (and grpcio, protobuf) to compare with (TC_BENCH_PYTHON; default python3)
+  --python PATH    a Python with jax (and numpy, grpcio, grpcio-tools) to compare with (TC_BENCH_PYTHON; default python3)
   --built-in       the built-in load generator even where ghz is installed
   --json           results as JSON on standard output instead of tables
   --write FILE     also write them as a Markdown page

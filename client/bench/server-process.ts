@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { serverNodeFlags } from '../../server/node-flags.js';
+import { serverNodeFlags } from '../../src/node-flags.js';
 import { packageRoot } from '../../src/package-root.js';
 import type { ProbeReading } from './probe.js';
 

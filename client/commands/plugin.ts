@@ -26,7 +26,7 @@ library of it; what is already there is checked and kept. Python 3 with pip is n
   --output json|table    of list (default: table on a terminal, JSON elsewhere)
   -h, --help             this text
 
-The server runs on ONNX Runtime; serve --engine xla runs it on the best plugin in this folder (an early engine).
+The server runs on the best plugin in this folder that finds its hardware, and on ONNX Runtime without one.
 `;
 
 const flags = {

@@ -8,17 +8,17 @@ const alignmentBytes = 64;
 
 export class InputArena {
   #memory = new ArrayBuffer(0);
-  readonly #tensors = new WeakMap<Signature, Map<string, TensorData[]>>();
+  /** Views of the memory as it is now. */
+  #tensors = new WeakMap<Signature, Map<string, TensorData[]>>();
 
   /**
    * The inputs of a program in this bucket, of any content, or null where they are too large. All that was handed out before
    * is thereby given up: whoever packs into it has it read before anybody else packs.
    */
   take(signature: Signature, bucket: Bucket): readonly TensorData[] | null {
-    const byBucket = this.#tensors.get(signature) ?? new Map<string, TensorData[]>();
     const key = `${bucket.batch} ${bucket.agents} ${bucket.tasks}`;
-    const known = byBucket.get(key);
-    if (known !== undefined && known[0]?.buffer === this.#memory) return known;
+    const known = this.#tensors.get(signature)?.get(key);
+    if (known !== undefined) return known;
     const lengths = signature.inputs.map((input) => shapeIn(input, bucket).reduce((size, axis) => size * axis, 1));
     const starts: number[] = [];
     let bytes = 0;
@@ -27,14 +27,17 @@ export class InputArena {
       bytes += Math.ceil((length * 4) / alignmentBytes) * alignmentBytes;
     }
     if (bytes > maxArenaBytes) return null;
-    if (bytes > this.#memory.byteLength) this.#memory = new ArrayBuffer(bytes);
+    if (bytes > this.#memory.byteLength) {
+      this.#memory = new ArrayBuffer(bytes);
+      this.#tensors = new WeakMap();
+    }
     const tensors = signature.inputs.map(({ dtype }, index) =>
       dtype === 'int32'
         ? new Int32Array(this.#memory, starts[index], lengths[index])
         : new Float32Array(this.#memory, starts[index], lengths[index]),
     );
-    byBucket.set(key, tensors);
-    this.#tensors.set(signature, byBucket);
+    const byBucket = this.#tensors.get(signature) ?? new Map<string, TensorData[]>();
+    this.#tensors.set(signature, byBucket.set(key, tensors));
     return tensors;
   }
 

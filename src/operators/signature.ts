@@ -99,7 +99,7 @@ export const forbiddenUtility = -3.4028234663852886e38;
  * - `temperature` [B,1]; `row_mass` [B,N], `column_mass` [B,M] target marginals (0 where inactive)
  * - `idle`, `unserved` [B,1] slack utilities (raw unit; <= `forbiddenUtility` = that slack does not exist)
  * - `resource_max`, `budget` [B,k]
- * - `responses` [B,N,w]; `candidates` [B,16,w] rows of the medoid candidates (reference.py `picks`; repeats allowed)
+ * - `responses` [B,N,w]; `candidates` [B,16,w] rows of the medoid candidates (repeats allowed)
  * - `median_ranks` [B,2] ranks (from 0, among active agents) of the two middle values
  * - `consensus_constants` [B,4]: sigma_factor(r)^2, chi2_quantile(r, 0), chi2_quantile(r, 3.0902), fixed sigma^2 (0 = adaptive); r = true width
  *
@@ -214,7 +214,7 @@ export function specKey(spec: ProgramSpec): string {
   ]);
 }
 
-/** As api.md prints it: `b8 n128 m128`. */
+/** As `execution.bucket` says it: `b8 n128 m128`. */
 export function bucketName(bucket: Bucket): string {
   return `b${bucket.batch} n${bucket.agents} m${bucket.tasks}`;
 }

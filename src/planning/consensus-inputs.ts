@@ -3,7 +3,7 @@ import type { JobTensor } from '../batching/job.js';
 import { medoidCandidates } from '../operators/signature.js';
 import type { ConsensusProblem, Matrix } from '../problem.js';
 
-/** Weight efficiency on clean Gaussian data at which sigma is set (reference.py `sigma_factor`). */
+/** Weight efficiency on clean Gaussian data at which sigma is set. */
 const efficiency = 0.95;
 /** Standard normal quantile of 99.9 %: outliers are beyond it. */
 const outlierQuantile = 3.0902;
@@ -13,13 +13,13 @@ const outlierQuantile = 3.0902;
  */
 const sigmaSquaredRange = [1e-30, 4e35] as const;
 
-/** sigma/s at which exp(-r^2/2 sigma^2) keeps 95 % efficiency in d dimensions; reference.py `sigma_factor`. */
+/** sigma/s at which exp(-r^2/2 sigma^2) keeps 95 % efficiency in d dimensions. */
 export function sigmaFactor(d: number): number {
   const t = Math.sqrt(1 - efficiency ** (2 / (d + 2)));
   return Math.sqrt((1 - t) / t);
 }
 
-/** Wilson-Hilferty quantile of chi^2 with d degrees of freedom at the normal quantile z; reference.py `chi2_quantile`. */
+/** Wilson-Hilferty quantile of chi^2 with d degrees of freedom at the normal quantile z. */
 export function chi2Quantile(d: number, z: number): number {
   return d * (1 - 2 / (9 * d) + z * Math.sqrt(2 / (9 * d))) ** 3;
 }

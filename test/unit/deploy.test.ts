@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.js';
-import { serverNodeFlags } from '../../server/node-flags.js';
+import { serverNodeFlags } from '../../src/node-flags.js';
 import { createMetrics } from '../../src/metrics.js';
 import { packageRoot } from '../../src/package-root.js';
 

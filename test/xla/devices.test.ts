@@ -1,8 +1,11 @@
 /** The XLA engine on several devices: replicas, the least loaded first, and one that goes wrong alone. */
+import pino from 'pino';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { xlaRung } from '../../server/engine-choice.js';
 import { systemClock, type Clock } from '../../src/clock.js';
-import type { LoadedProgram } from '../../src/engine/engine.js';
+import { loadConfig } from '../../src/config.js';
+import type { Engine, LoadedProgram } from '../../src/engine/engine.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
 import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
@@ -29,7 +32,7 @@ const request = { spec, bucket, parameters };
 
 const plugin = new FaultPlugin(inject('cpuPlugin'));
 const api = plugin.api();
-const engines: XlaEngine[] = [];
+const engines: Engine[] = [];
 let before = 0;
 
 beforeEach(() => {
@@ -135,4 +138,22 @@ describe('four devices', () => {
     const runs = await Promise.all([1, 2].map(() => program.run(inputsOf(program, 1))));
     expect(runs.map(({ device }) => device)).toEqual(['cpu:1', 'cpu:1']);
   });
+});
+
+it('as many devices are used as the server is told to', async () => {
+  for (const [flags, device, concurrency] of [
+    [[], 'cpu', 1],
+    [['--devices', '2'], 'cpu:0-1', 2],
+  ] as const) {
+    const { config } = loadConfig(['--executable-cache-mb', '0', ...flags], {});
+    const context = {
+      config,
+      clock: systemClock,
+      metrics: createMetrics(new Registry()),
+      log: pino({ level: 'silent' }),
+    };
+    const engine = await xlaRung(context, 'xla cpu', inject('cpuPlugin')).open();
+    engines.push(engine);
+    expect({ device: engine.device, concurrency: engine.concurrency }).toEqual({ device, concurrency });
+  }
 });

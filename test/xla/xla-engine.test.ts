@@ -126,10 +126,10 @@ describe('the XLA engine', () => {
     const clock = new VirtualClock();
     const xla = await open(clock);
     const loading = xla.load({ spec, bucket, parameters });
-    clock.advance(600_000);
+    clock.advance(1_800_000);
     await expect(loading).rejects.toMatchObject({
       code: 'COMPILE_FAILED',
-      message: expect.stringContaining('no answer for 600000 ms') as string,
+      message: expect.stringContaining('no answer for 1800000 ms') as string,
     });
     const program = await xla.load({ spec, bucket, parameters });
     await program.run(inputsOf(program, 1));
