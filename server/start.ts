@@ -36,6 +36,9 @@ export interface RunnableCore extends Core {
   close(): Promise<void>;
 }
 
+/** How long closing waits for the engines after the last call was answered. */
+const longestCloseMs = 5_000;
+
 export interface StartOptions {
   /** Default: as the configuration says. */
   readonly log?: Logger;
@@ -116,10 +119,15 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   let closing: Promise<DrainResult> | null = null;
   const close = async (): Promise<DrainResult> => {
     const result = await drain({ config, clock, grpc, health, state, streams, log });
-    await made.then(
+    const closed = made.then(
       (value) => value.close(),
       () => undefined,
     );
+    // A compiler in the middle of a large program cannot be stopped; ending the process does.
+    let cancel: () => void = () => undefined;
+    const longEnough = new Promise<void>((resolve) => (cancel = clock.after(longestCloseMs, resolve)));
+    await Promise.race([closed, longEnough]);
+    cancel();
     await admin.close();
     log.info(result, 'closed');
     return result;

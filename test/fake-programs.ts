@@ -123,6 +123,10 @@ export class FakePrograms implements ProgramSource {
     return found === null || avoid === null ? found : { ...found, engine: fallbackEngine };
   }
 
+  isActive(): boolean {
+    return true;
+  }
+
   isFallback({ engine }: LoadedProgram): boolean {
     return this.fallingBack || engine === fallbackEngine;
   }

@@ -58,6 +58,9 @@ interface Competitor {
   readonly server: ServerProcess;
 }
 
+/** V8 compiles what a server does all day for some seconds after it began to. */
+const warmUpSeconds = 6;
+
 /** Of one round: what each server did, in the order of the competitors, the do-nothing server last. */
 type Round = readonly LoadResult[];
 
@@ -191,10 +194,11 @@ async function measure(
 ): Promise<Round[]> {
   const load = (server: ServerProcess, seconds: number): Promise<LoadResult> =>
     context.generator.generate({ address: server.grpcAddress, requestFile, callers, seconds });
-  // All run once unmeasured, so that code is compiled and the programs of larger batches are loaded; then those in the background, too.
+  // All run twice unmeasured: programs of larger batches are loaded, in the background, too; then the code that serves them is compiled.
   for (const { server } of competitors) {
     await load(server, context.seconds);
     await settled(server);
+    await load(server, warmUpSeconds);
   }
   const rounds: LoadResult[][] = [];
   for (let round = 0; round < context.rounds; round++) {

@@ -70,7 +70,7 @@ export function tpuPage(reports: readonly CompileReport[]): string {
     '**Nothing on this page was measured on a TPU.** Every default program was compiled for a TPU v5e, on a machine without one, and the',
     'times are predictions from what XLA says of the compiled programs. No machine with a TPU has run this project yet.',
     '',
-    `Compiler: ${buildName(platformVersion)}. To write this page again (tens of minutes on two cores):`,
+    `Compiler: ${buildName(platformVersion)}. To write this page again (some minutes on two cores):`,
     '',
     '```sh',
     'tensor-consensus plugin install tpu',

@@ -40,6 +40,9 @@ const earlyShare = 0.1;
 /** Weight of the newest batch in the moving average of the time to pack one. */
 const packSmoothing = 0.1;
 
+/** Batches that other engines than the active one may have before nothing more is handed out. */
+const batchesElsewhere = 2;
+
 /** A batch that the engine has. */
 interface RunningBatch {
   readonly program: LoadedProgram;
@@ -153,7 +156,7 @@ export class Batcher implements JobRunner {
       const runningUntilMs = this.#expireRunning(nowMs);
       const view: BatchingView<Ticket> = {
         waiting: this.#room,
-        inFlight: this.#running.size,
+        inFlight: this.#inFlightFor(store),
         concurrency: store.concurrency,
         stageAtMs: this.#stageAtMs(nowMs),
         draining: this.#draining,
@@ -169,11 +172,19 @@ export class Batcher implements JobRunner {
     metrics.queueDepth.set(this.#room.depth);
   }
 
+  /** Batches of the engine that takes work; those that another one has keep it busy only beyond a few. */
+  #inFlightFor(store: ProgramSource): number {
+    let active = 0;
+    for (const { program } of this.#running) if (store.isActive(program)) active++;
+    return Math.max(active, this.#running.size - batchesElsewhere);
+  }
+
   /** Just before the first of the batches that the engine executes is expected to be answered: then the next one is packed. */
   #stageAtMs(nowMs: number): number {
     let stageAtMs = Infinity;
     let places = this.#options.store.concurrency;
     for (const batch of this.#running) {
+      if (!this.#options.store.isActive(batch.program)) continue;
       if (places-- <= 0) break;
       batch.begunMs ??= nowMs;
       stageAtMs = Math.min(stageAtMs, batch.begunMs + (1 - earlyShare) * batch.expectedMs);
@@ -311,15 +322,22 @@ export class Batcher implements JobRunner {
     const answeredMs = clock.nowMs();
     this.#running.delete(batch);
     this.#drainRate.observe(members.length, dispatchedMs, answeredMs);
-    this.#learn(batch, result, answeredMs);
+    this.#learn(batch, result, sentMs, answeredMs);
     // The engine is given its next batch before this one's answers are made.
     this.#pump();
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
   }
 
-  #learn({ program, tickets, expectedMs }: RunningBatch, run: RunResult, answeredMs: number): void {
-    const ranMs = run.transferInMs + run.executeMs + run.transferOutMs;
-    this.#costs.observe(program, tickets[0]!.job.key, ranMs, answeredMs);
+  /** A batch that was staged behind another took the engine only the time since its turn came, whatever the engine counts as its run. */
+  #learn(
+    { program, tickets, expectedMs, begunMs }: RunningBatch,
+    run: RunResult,
+    sentMs: number,
+    answeredMs: number,
+  ): void {
+    const ownMs = run.transferInMs + run.executeMs + run.transferOutMs;
+    const ranMs = Math.min(ownMs, answeredMs - Math.max(begunMs ?? sentMs, sentMs));
+    this.#costs.observe(program, tickets[0]!.job.key, ranMs, answeredMs, this.#options.store.isActive(program));
     if (expectedMs !== Infinity) this.#options.metrics.costModelError.observe(ranMs / expectedMs);
   }
 
@@ -345,7 +363,8 @@ export class Batcher implements JobRunner {
     const back = again.filter(({ party }) => !party.settled);
     for (const ticket of back) {
       ticket.failedOn = batch.program;
-      ticket.key = `again ${ticket.job.key}`;
+      // Those that failed on another program must not be led by them to where they come from.
+      ticket.key = `again after ${batch.program.fingerprint} ${ticket.job.key}`;
       this.#costs.know(ticket.key, ticket.job.spec);
     }
     this.#room.restore(back);

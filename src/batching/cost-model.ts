@@ -78,17 +78,17 @@ export class CostModel implements RunCosts {
   }
 
   /**
-   * A run of `program` took the engine `ms`, transfers included, and ended at `nowMs`. From then on `runMs` speaks of the
-   * program's engine. Returns what `runMs` had expected of this run.
+   * A run of `program` took the engine `ms`, transfers included, and ended at `nowMs`. Where that engine takes work (`isActive`),
+   * `runMs` speaks of it from then on. Returns what `runMs` would have expected of this run.
    */
-  observe(program: MeasuredProgram, key: string, ms: number, nowMs: number): number {
+  observe(program: MeasuredProgram, key: string, ms: number, nowMs: number, isActive = true): number {
     const { engine, spec, bucket } = program;
     let costs = this.#engines.get(engine);
     if (costs === undefined) {
       costs = newEngineCosts();
       this.#engines.set(engine, costs);
     }
-    this.#current = costs;
+    if (isActive) this.#current = costs;
     this.#nowMs = nowMs;
     const { shapes } = specCostsOf(costs, key, spec);
     const expectedMs = this.runMs(key, bucket);

@@ -30,6 +30,8 @@ export interface ProgramSource {
     parameters: Parameters,
     avoid: LoadedProgram | null,
   ): Promise<LoadedProgram>;
+  /** Whether the program is of the engine that takes work now. */
+  isActive(program: LoadedProgram): boolean;
   /** Whether the program runs on less than the preferred engine. */
   isFallback(program: LoadedProgram): boolean;
   /** A batch of the program was answered. */

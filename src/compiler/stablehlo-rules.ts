@@ -165,7 +165,8 @@ function reducedInParts(
 /** Length of the first of two parts of an axis, the one to be reduced at once; 1 where the axis is short or has no such part. */
 function firstPart(length: number): number {
   if (length <= longestReduction) return 1;
-  for (let first = Math.min(longestReduction, length / 16); first > 1; first--) if (length % first === 0) return first;
+  for (let first = Math.min(longestReduction, Math.floor(length / 16)); first > 1; first--)
+    if (length % first === 0) return first;
   return 1;
 }
 

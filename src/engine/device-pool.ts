@@ -1,4 +1,5 @@
 /** Which device runs what comes next: the least loaded of those that still answer. */
+import type { CoordinatorError } from '../errors.js';
 import type { PjrtDevice } from '../pjrt/device.js';
 
 export class PooledDevice {
@@ -15,6 +16,8 @@ export class PooledDevice {
   expectedMs = 0;
   /** Why nothing is given to it any more; null while it answers. */
   lost: string | null = null;
+  /** What rejects the executions in flight, for when the device is lost. */
+  readonly rejections = new Set<(error: CoordinatorError) => void>();
 
   constructor(device: PjrtDevice, name: string, index: number) {
     this.device = device;
@@ -68,10 +71,11 @@ export class DevicePool {
     return this.devices;
   }
 
-  release(device: PooledDevice, expectedMs: number, succeeded: boolean): void {
+  /** `succeeded` null: it failed, and whose fault that was cannot be told. */
+  release(device: PooledDevice, expectedMs: number, succeeded: boolean | null): void {
     device.inFlight--;
     device.expectedMs = device.inFlight === 0 ? 0 : device.expectedMs - expectedMs;
-    device.failures = succeeded ? 0 : device.failures + 1;
+    if (succeeded !== null) device.failures = succeeded ? 0 : device.failures + 1;
   }
 }
 

@@ -33,6 +33,9 @@ export function executableCacheDirectory({ XDG_CACHE_HOME: cache = '' }: CachePl
 const magic = new TextEncoder().encode('TCEXEC01');
 const layout = { key: 8, digest: 40, length: 72, payload: 80 } as const;
 const extension = '.tcx';
+/** Only what this cache wrote is ever deleted: the folder may hold other things. */
+const ownFile = /^[0-9a-f]{64}\.tcx$/;
+const ownTemporary = /^[0-9a-f-]{36}\.tmp$/;
 /** What a process that died left half written is removed when it is so old. */
 const abandonedMs = 3_600_000;
 /** The folder is looked through after this share of the limit was written; other processes write too. */
@@ -119,8 +122,8 @@ export class ExecutableCache {
         const path = join(directory, name);
         const found = await stat(path).catch(() => null);
         if (found === null || !found.isFile()) continue;
-        if (name.endsWith(extension)) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
-        else if (name.endsWith('.tmp') && Date.now() - found.mtimeMs > abandonedMs) await rm(path, { force: true });
+        if (ownFile.test(name)) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
+        else if (ownTemporary.test(name) && Date.now() - found.mtimeMs > abandonedMs) await rm(path, { force: true });
       }
       files.sort((a, b) => a.usedMs - b.usedMs);
       let total = files.reduce((sum, { bytes }) => sum + bytes, 0);

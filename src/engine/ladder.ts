@@ -8,7 +8,7 @@ import { holdsNaN } from '../batching/run-check.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { FailoverReason, Metrics } from '../metrics.js';
-import { specKey, type Bucket, type ProgramSpec } from '../operators/signature.js';
+import { bucketName, specKey, type Bucket, type ProgramSpec } from '../operators/signature.js';
 import { CircuitBreaker } from './circuit-breaker.js';
 import type { Engine, LoadedProgram, LossReason, Parameters, ProgramRequest } from './engine.js';
 import { paddingInputs, type ProgramStore, type WarmProgress } from './program-store.js';
@@ -177,7 +177,10 @@ export class Ladder implements ProgramSource {
       if (lost !== null || (rung.current === null && rung.breaker.state !== 'closed'))
         throw new CoordinatorError('ENGINE_FAILED', lost ?? `${rung.name} is being opened anew`);
       const opened = await this.#openRung(rung);
-      if (opened === null) continue;
+      if (opened === null) {
+        if (this.#choose(key, wanted, avoid) !== rung) continue;
+        throw last ?? new CoordinatorError('ENGINE_FAILED', `${rung.name}: ${rung.skipped ?? 'it does not open'}`);
+      }
       try {
         return await opened.store.prepare(spec, key, wanted, parameters);
       } catch (thrown) {
@@ -186,6 +189,11 @@ export class Ladder implements ProgramSource {
         if (!this.#refuse(rung, key, wanted, last)) throw last;
       }
     }
+  }
+
+  isActive(program: LoadedProgram): boolean {
+    const maker = this.#makers.get(program);
+    return maker === undefined || (maker.rung === this.#active && maker.opened === maker.rung.current);
   }
 
   isFallback(program: LoadedProgram): boolean {
@@ -335,7 +343,9 @@ export class Ladder implements ProgramSource {
     const fatal = failures.find(({ error }) => error.code !== 'COMPILE_FAILED');
     if (fatal !== undefined) throw fatal.error;
     const [first] = failures;
-    if (first !== undefined && (failures.length === requests.length || this.#rungs.length === 1)) throw first.error;
+    const isFirst = !rung.warmed;
+    if (first !== undefined && (failures.length === requests.length || (this.#rungs.length === 1 && isFirst)))
+      throw first.error;
     rung.warmed = true;
     if (first === undefined || rung !== this.#active) return;
     for (const { bucket } of failures) {
@@ -344,20 +354,27 @@ export class Ladder implements ProgramSource {
     }
   }
 
-  /** Opens the engine where it was lost, loads the warm set and runs its last, smallest program on padding. */
+  /** Opens the engine where it was lost, loads the warm set and runs the last, smallest program that it did not refuse on padding. */
   async #probe(rung: Rung): Promise<void> {
     const opened = await rung.open();
     await opened.engine.whenReady?.();
     await this.#warmRung(rung, opened);
-    const smallest = this.#warmSet.at(-1);
-    if (smallest === undefined) return;
-    const { spec, bucket, parameters } = smallest;
+    const loaded = this.#warmSet.findLast(({ spec, bucket }) =>
+      opened.store.loadedBuckets(specKey(spec)).some((other) => bucketName(other) === bucketName(bucket)),
+    );
+    if (loaded === undefined) return;
+    const { spec, bucket, parameters } = loaded;
     const program = await opened.store.prepare(spec, specKey(spec), bucket, parameters);
     const { outputs } = await program.run(paddingInputs(program.signature, program.bucket));
     if (holdsNaN(outputs)) throw new CoordinatorError('ENGINE_FAILED', 'a run on padding gave NaN');
   }
 
   #recovered(rung: Rung): void {
+    // Lost between the end of its probe and now.
+    if ((rung.current?.engine.lost ?? null) !== null) {
+      rung.breaker.trip();
+      return;
+    }
     for (const id of this.#refusals.keys()) if (id.startsWith(`${rung.index} `)) this.#refusals.delete(id);
     this.#settle('recovered', `${rung.name} passed its probe`);
     this.#showActive();

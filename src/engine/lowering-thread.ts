@@ -31,11 +31,11 @@ export class LoweringThread {
   #worker: Worker | null = null;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
-  #ended: string | null = null;
+  #closed: string | null = null;
 
   /** For the platform of that name, as its client gives it, and so many devices that run it together. Rejects with COMPILE_FAILED where the program cannot be lowered. */
   lower(spec: ProgramSpec, bucket: Bucket, platform: string, partitions: number): Promise<LoweredProgram> {
-    if (this.#ended !== null) return Promise.reject(new CoordinatorError('ENGINE_FAILED', this.#ended));
+    if (this.#closed !== null) return Promise.reject(new CoordinatorError('ENGINE_FAILED', this.#closed));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#pending.set(id, { resolve, reject });
@@ -45,15 +45,17 @@ export class LoweringThread {
   }
 
   async close(): Promise<void> {
-    this.#end('the engine is closed');
-    await this.#worker?.terminate();
+    this.#closed = 'the engine is closed';
+    const worker = this.#worker;
+    this.#lose(worker, this.#closed);
+    await worker?.terminate();
   }
 
   #start(): Worker {
     const worker = new Worker(workerUrl(import.meta.url, 'lowering-worker.js'), { name: 'lowering' });
     worker.on('message', (reply: LoweringReply) => this.#settle(reply));
-    worker.on('error', (error) => this.#end(error instanceof Error ? error.message : String(error)));
-    worker.on('exit', () => this.#end('the lowering thread ended'));
+    worker.on('error', (error) => this.#lose(worker, error instanceof Error ? error.message : String(error)));
+    worker.on('exit', () => this.#lose(worker, 'the lowering thread ended'));
     return worker;
   }
 
@@ -64,8 +66,10 @@ export class LoweringThread {
     else pending?.reject(new CoordinatorError('COMPILE_FAILED', reply.failure));
   }
 
-  #end(reason: string): void {
-    this.#ended ??= reason;
+  /** Whoever waits is told; the next program starts a new thread. */
+  #lose(worker: Worker | null, reason: string): void {
+    if (worker !== this.#worker) return;
+    this.#worker = null;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(new CoordinatorError('ENGINE_FAILED', reason));

@@ -72,7 +72,8 @@ export class XlaCompiler {
     }
     const { partitions = 1 } = options;
     const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName, partitions);
-    const key = sha256([this.#client.platformVersion, encoded, text].join('\n'));
+    const build = identity?.digest ?? this.#client.platformVersion;
+    const key = sha256([build, encoded, text].join('\n'));
     let executable: PjrtLoadedExecutable;
     try {
       executable = await this.#client.compile(text, options);

@@ -204,6 +204,23 @@ export class XlaEngine implements Engine {
     }
   }
 
+  /** Null where it takes `allowanceMs` and the hang timeout longer. */
+  async #inTime<T>(work: Promise<T>, allowanceMs: number): Promise<T | null> {
+    const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
+    let cancelWatch: () => void = () => undefined;
+    const overdue = new Promise<null>((resolve) => {
+      cancelWatch = clock.after(hangTimeoutMs + allowanceMs, () => {
+        this.#declareHung();
+        resolve(null);
+      });
+    });
+    try {
+      return await Promise.race([work, overdue]);
+    } finally {
+      cancelWatch();
+    }
+  }
+
   /** What runs finishes first. */
   unload(program: LoadedProgram): void {
     if (!(program instanceof XlaProgram) || !this.#programs.delete(program)) return;
@@ -267,10 +284,18 @@ export class XlaEngine implements Engine {
       }));
       const [first] = shards as [Shard, ...Shard[]];
       const arguments_ = [...given, ...first.weights];
-      const togetherMs = await fastestMs(clock, () => sharded!.run(inputs, clock));
-      const aloneMs = await fastestMs(clock, () =>
-        runOnHostArrays(this.#client, executable, arguments_, clock, { device: first.device }),
-      );
+      const trial = async (): Promise<[number, number]> => [
+        await fastestMs(clock, () => sharded!.run(inputs, clock)),
+        await fastestMs(clock, () =>
+          runOnHostArrays(this.#client, executable, arguments_, clock, { device: first.device }),
+        ),
+      ];
+      const measured = await this.#inTime(this.#track(trial()), trialRuns * longestRunMs(spec, bucket));
+      if (measured === null) {
+        log?.('a trial on all devices together does not end', { bucket: bucketName(bucket) });
+        return null; // what hangs keeps what it uses
+      }
+      const [togetherMs, aloneMs] = measured;
       log?.('a program was tried on all devices together', { bucket: bucketName(bucket), togetherMs, aloneMs });
       if (togetherMs < aloneMs) return sharded;
     } catch (thrown) {
@@ -286,7 +311,7 @@ export class XlaEngine implements Engine {
    * sums.
    */
   #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
-    if (program.sharded === null || this.#dead !== null) return this.#runOnOne(program, inputs);
+    if (program.sharded === null || program.runsWhole || this.#dead !== null) return this.#runOnOne(program, inputs);
     const { expectedMs, sharded } = program;
     const places = this.#pool.acquireAll(expectedMs, program.weights);
     if (places === null) return this.#runOnOne(program, inputs);
@@ -303,7 +328,9 @@ export class XlaEngine implements Engine {
     const { expectedMs } = program;
     const allowedMs = hangTimeoutMs + longestRunMs(program.spec, program.bucket);
     let cancelWatch: () => void = () => undefined;
+    let rejectRun: (error: CoordinatorError) => void = () => undefined;
     const hung = new Promise<never>((_resolve, reject) => {
+      rejectRun = reject;
       cancelWatch = clock.after(allowedMs, () => {
         // Which of them it was cannot be told: each waits for the others.
         const reason = `devices ${this.device} gave no answer for ${Math.round(allowedMs)} ms`;
@@ -312,6 +339,7 @@ export class XlaEngine implements Engine {
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
+    for (const place of places) place.rejections.add(rejectRun);
     let succeeded = false;
     try {
       const result = await Promise.race([this.#track(sharded.run(inputs, clock)), hung]);
@@ -319,10 +347,13 @@ export class XlaEngine implements Engine {
       succeeded = true;
       return { ...result, device: this.device };
     } catch (thrown) {
+      // Which device it was cannot be told: one that works may answer alone.
+      program.runsWhole = true;
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     } finally {
       cancelWatch();
-      for (const place of places) this.#pool.release(place, expectedMs, succeeded);
+      for (const place of places) place.rejections.delete(rejectRun);
+      for (const place of places) this.#pool.release(place, expectedMs, succeeded ? true : null);
     }
   }
 
@@ -334,7 +365,9 @@ export class XlaEngine implements Engine {
       throw new CoordinatorError('ENGINE_FAILED', this.#dead ?? 'no device that is left has the weights');
     const allowedMs = hangTimeoutMs + longestRunMs(program.spec, program.bucket);
     let cancelWatch: () => void = () => undefined;
+    let rejectRun: (error: CoordinatorError) => void = () => undefined;
     const hung = new Promise<never>((_resolve, reject) => {
+      rejectRun = reject;
       cancelWatch = clock.after(allowedMs, () => {
         const reason = `device ${place.name} gave no answer for ${Math.round(allowedMs)} ms`;
         this.#declareHung();
@@ -342,6 +375,7 @@ export class XlaEngine implements Engine {
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
+    place.rejections.add(rejectRun);
     let succeeded = false;
     try {
       const result = await Promise.race([this.#track(this.#execute(program, inputs, place)), hung]);
@@ -354,6 +388,7 @@ export class XlaEngine implements Engine {
       throw thrown;
     } finally {
       cancelWatch();
+      place.rejections.delete(rejectRun);
       this.#pool.release(place, expectedMs, succeeded);
     }
   }
@@ -380,6 +415,12 @@ export class XlaEngine implements Engine {
   #lose(place: PooledDevice, reason: string, loss: LossReason): void {
     if (place.lost !== null || this.#dead !== null) return;
     place.lost = reason;
+    if (place.rejections.size > 0) {
+      for (const reject of place.rejections) reject(new CoordinatorError('ENGINE_FAILED', reason));
+      // Nobody watches these runs any more.
+      const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
+      clock.after(hangTimeoutMs, () => this.#declareHung());
+    }
     this.#options.log?.('the XLA device is declared dead', { reason, left: this.#pool.serving.length });
     if (this.#pool.serving.length > 0) return;
     this.#dead = reason;
@@ -412,6 +453,8 @@ class XlaProgram implements LoadedProgram {
   readonly weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
   /** The same on all devices together, where that is how it runs. */
   readonly sharded: ShardedProgram | null;
+  /** Whether a run on all devices failed: from then on it runs on one. */
+  runsWhole = false;
   /** What an execution took lately. */
   expectedMs = 0;
   /** Of the inputs, in order. */

@@ -512,6 +512,7 @@ describe('programs that are not ready', () => {
       ready: (spec, key, wanted, parameters, avoid) =>
         wanted.agents <= 16 ? fake.ready(spec, key, only, parameters, avoid) : null,
       prepare: () => new Promise(() => undefined),
+      isActive: () => true,
       isFallback: () => false,
       succeeded: () => undefined,
       failed: () => false,

@@ -193,6 +193,31 @@ describe('a failing engine', () => {
     expect(await failovers()).toEqual(['best > other hang 1', 'other > best recovered 1']);
   });
 
+  it('comes back though it refuses the last program of the warm set, which another engine serves', async () => {
+    const { best, other, start, clock, call, deviceOf } = two();
+    best.refuses = ({ agents }) => agents === 32;
+    await start();
+    expect(await deviceOf(call(16))).toBe('tpu');
+    best.lose('crash');
+    expect(await deviceOf(call(16))).toBe('cpu');
+    await clock.advanceAsync(1_000);
+    expect(await deviceOf(call(16))).toBe('tpu');
+    expect(other.runs).toBeGreaterThan(0);
+  });
+
+  it('alone comes back though it refuses a program that its warm set has held since', async () => {
+    const [first, second] = [new FakeEngine('xla', 'tpu'), new FakeEngine('xla', 'tpu')];
+    const { start, ladder, clock, call, deviceOf } = setUp({ only: [first, second] });
+    await start();
+    const refused = { spec: givenSpec(77), bucket: { batch: 1, agents: 64, tasks: 64 }, parameters: new Map() };
+    for (const engine of [first, second]) engine.refuses = ({ agents }) => agents === 64;
+    await ladder.warm([...warmSet, refused]);
+    first.lose('hang', 'no answer');
+    await clock.advanceAsync(1_000);
+    expect(await deviceOf(call(16))).toBe('tpu');
+    expect(second.runs).toBeGreaterThan(0);
+  });
+
   it('alone is asked again at every call, and opened anew where it is lost for good', async () => {
     const [first, second] = [new FakeEngine('xla', 'tpu'), new FakeEngine('xla', 'tpu')];
     const { start, clock, call, deviceOf, active } = setUp({ only: [first, second] });

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { appendFile, chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -145,13 +145,13 @@ describe('executable cache', () => {
     expect(logged).toHaveLength(written ? 0 : 1);
   });
 
-  it('removes what a process left half written, once it is old', async () => {
+  it('removes what a process left half written, once it is old, and nothing that is not its own', async () => {
     const directory = await folder();
-    await writeFile(join(directory, 'old.tmp'), 'half');
-    await utimes(join(directory, 'old.tmp'), 1, 1);
-    await writeFile(join(directory, 'new.tmp'), 'half');
+    const [old, fresh] = [`${randomUUID()}.tmp`, `${randomUUID()}.tmp`];
+    for (const name of [old, fresh, 'notes.tmp', 'notes.tcx']) await writeFile(join(directory, name), 'half');
+    for (const name of [old, 'notes.tmp', 'notes.tcx']) await utimes(join(directory, name), 1, 1);
     await open(directory).cache.write(keyOf('a'), payloadOf(10));
-    expect((await readdir(directory)).sort()).toEqual([`${keyOf('a')}.tcx`, 'new.tmp'].sort());
+    expect((await readdir(directory)).sort()).toEqual([`${keyOf('a')}.tcx`, fresh, 'notes.tmp', 'notes.tcx'].sort());
   });
 
   it('lies in the cache folder of the user, and ignores a relative one', () => {

@@ -104,6 +104,29 @@ describe('the text of one rule', () => {
     `);
   });
 
+  it('cuts long axes into whole parts only, where it cuts them at all', () => {
+    for (const length of [33, 40, 64, 100, 128, 200, 500, 509, 1000, 5120]) {
+      const where = { batch: 2, agents: 4, tasks: length };
+      const program = programOf(
+        signatureTo(['B', 'N']),
+        (builder) => builder.traced(['x', 'y'], ['z'], (x) => [np.sum(x, -1)]),
+        where,
+      );
+      const text = mainOf(program, { forCpu: true });
+      const shapes = [...text.matchAll(/tensor<([0-9x.]+)xf32>/g)].map(([, shape]) => shape!);
+      expect(
+        shapes.filter((shape) => /[.]|x0|^0/.test(shape)),
+        `${length}`,
+      ).toEqual([]);
+      for (const [, from, to] of text.matchAll(/reshape %\w+ : \(tensor<([0-9x]+)xf32>\) -> tensor<([0-9x]+)xf32>/g)) {
+        const [before, after] = [from!, to!].map((shape) =>
+          shape.split('x').reduce((size, axis) => size * Number(axis), 1),
+        );
+        expect(after, `${length}: ${from} to ${to}`).toBe(before);
+      }
+    }
+  });
+
   it('multiplies matrices by the numbers of their axes', () => {
     expect(lowered((x) => [np.matmul(x.ref, np.matrixTranspose(x))], ['B', 'N', 'N'])).toMatchInlineSnapshot(`
       "%v0 = stablehlo.dot_general %x, %x, batching_dims = [0] x [0], contracting_dims = [2] x [2], precision = [HIGHEST, HIGHEST] : (tensor<2x4x3xf32>, tensor<2x4x3xf32>) -> tensor<2x4x4xf32>
