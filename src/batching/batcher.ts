@@ -326,6 +326,8 @@ export class Batcher implements JobRunner {
     // The engine is given its next batch before this one's answers are made.
     this.#pump();
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
+    // Of a batch of one, an answer may hold the engine's own arrays.
+    if (program.bucket.batch > 1) result.release?.();
   }
 
   /** A batch that was staged behind another took the engine only the time since its turn came, whatever the engine counts as its run. */

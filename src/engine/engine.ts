@@ -24,6 +24,8 @@ export interface RunResult {
   readonly transferInMs: number;
   readonly executeMs: number;
   readonly transferOutMs: number;
+  /** Gives the outputs' memory back for a later run: called at most once, by whoever has copied out all that is needed of it. */
+  readonly release?: () => void;
 }
 
 /** A program that is compiled, loaded and ready to run. */

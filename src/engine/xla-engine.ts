@@ -80,6 +80,9 @@ const newestShare = 0.2;
 const defaultShardFromAgents = 1024;
 /** Runs of either kind by which a program is found faster on all devices or on one; the first of each warms up. */
 const trialRuns = 4;
+/** As many sets of results as are in flight and being answered at a time; larger ones come seldom. */
+const keptOutputs = 2;
+const largestKeptOutputs = 8 * 1024 * 1024;
 /** Size of an executable where the plugin does not say. */
 const assumedExecutableBytes = 1024 * 1024;
 
@@ -397,15 +400,19 @@ export class XlaEngine implements Engine {
     const { executable, weights, shapes } = program;
     const given = inputs.map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     const resident = weights.get(place)!;
+    // A run that is given up may still write to them: they are lost with it.
+    const reused = program.freeOutputs.pop();
     try {
       const { device, name } = place;
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
         semantics: this.#arena.holds(inputs) ? 'during-call' : 'zero-copy',
+        ...(reused === undefined ? {} : { into: reused }),
       });
       const { transferInMs, executeMs, transferOutMs } = run;
       const outputs = run.outputs as readonly TensorData[];
-      return { outputs, device: name, transferInMs, executeMs, transferOutMs };
+      const release = (): void => program.keepOutputs(run.outputs);
+      return { outputs, device: name, transferInMs, executeMs, transferOutMs, release };
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
@@ -453,6 +460,8 @@ class XlaProgram implements LoadedProgram {
   readonly weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
   /** The same on all devices together, where that is how it runs. */
   readonly sharded: ShardedProgram | null;
+  /** Memory that results were read into and copied out of. */
+  readonly freeOutputs: (readonly HostArray[])[] = [];
   /** Whether a run on all devices failed: from then on it runs on one. */
   runsWhole = false;
   /** What an execution took lately. */
@@ -500,6 +509,12 @@ class XlaProgram implements LoadedProgram {
       this.#runs--;
       this.#free();
     }
+  }
+
+  keepOutputs(outputs: readonly HostArray[]): void {
+    const bytes = outputs.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (!this.#retired && bytes <= largestKeptOutputs && this.freeOutputs.length < keptOutputs)
+      this.freeOutputs.push(outputs);
   }
 
   /** Frees the executable and its weights once nothing runs. */

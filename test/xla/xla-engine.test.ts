@@ -88,6 +88,22 @@ describe('the XLA engine', () => {
     await xla.close();
   });
 
+  it('reads results into memory that was given back, and never into memory that was not', async () => {
+    const xla = await open();
+    const program = await xla.load({ spec, bucket, parameters });
+    const first = await program.run(inputsOf(program, 21));
+    const kept = first.outputs.map((output) => output.slice());
+    const second = await program.run(inputsOf(program, 22));
+    expect(first.outputs).toEqual(kept);
+    second.release!();
+    const [third, fourth] = await Promise.all([21, 22].map((seed) => program.run(inputsOf(program, seed))));
+    expect(third!.outputs).toEqual(kept);
+    expect(third!.outputs[0]!.buffer).toBe(second.outputs[0]!.buffer);
+    expect(fourth!.outputs[0]!.buffer).not.toBe(second.outputs[0]!.buffer);
+    expect(first.outputs).toEqual(kept);
+    await xla.close();
+  });
+
   it('answers equal requests with equal bits in either slot', async () => {
     const xla = await open();
     const program = await xla.load({ spec, bucket, parameters });
