@@ -8,8 +8,6 @@ import type { Bucket, ProgramSpec } from '../operators/signature.js';
 const longestRanked = 128;
 /** Among more than this they are selected: at [1,5120,64] consensus takes 11 ms of both cores so, and 14 by digits. */
 const longestSpelled = 1024;
-/** On a TPU, whose vector units compare faster than it sorts. */
-const longestRankedOnTpu = 1024;
 
 /** What is lowered for a platform, and how. */
 export interface PlatformProgram {
@@ -21,16 +19,12 @@ export interface PlatformProgram {
  * `platform` as the client names itself: `cpu`, `cuda`, `tpu`.
  *
  * Consensus by itself on XLA's CPU plugin, ms of both cores (as chosen here / selected medians and sums from y):
- * [32,128,64] 2.2 / 10.0, [1,128,64] 0.17 / 0.34, [1,1024,64] 1.1 / 2.7. For a v5e XLA expects of `reference` with TOP_K
- * (likewise) 222 / 245 us at b32 n128 and 355 / 373 at b2 n1024, and compiles in two thirds of the time.
+ * [32,128,64] 2.2 / 10.0, [1,128,64] 0.17 / 0.34, [1,1024,64] 1.1 / 2.7. (For a v5e XLA expects counting to
+ * take 222 us instead of 245 at b32 n128, but a problem cut over several chips then needs five times the memory.)
  */
 export function platformProgram(spec: ProgramSpec, bucket: Bucket, platform: string): PlatformProgram {
-  const { agents } = bucket;
-  if (platform === 'tpu') {
-    const median = agents <= longestRankedOnTpu ? 'rank' : 'sort';
-    return { program: buildProgram(spec, bucket, { median, layout: 'x' }), options: {} };
-  }
   if (platform !== 'cpu') return { program: buildProgram(spec, bucket), options: {} };
+  const { agents } = bucket;
   const median = agents <= longestRanked ? 'rank' : agents <= longestSpelled ? 'digits' : 'sort';
   return { program: buildProgram(spec, bucket, { median, layout: 'x' }), options: { forCpu: true } };
 }
