@@ -90,7 +90,7 @@ describe('four devices', () => {
     expect(livePjrtObjects() - empty).toBe(2 * (2 + 4 * parameters.size)); // an executable is two objects
     engine.unload(program);
     engine.unload(other);
-    expect(livePjrtObjects()).toBe(empty);
+    await expect.poll(livePjrtObjects).toBe(empty);
   });
 
   it('are left out of the rotation one by one when they hang; the engine is lost with the last', async () => {

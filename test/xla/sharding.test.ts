@@ -70,7 +70,7 @@ describe.each(requests)('%s', (_, request) => {
       await engine.close();
     }
     await single.close();
-    expect(livePjrtObjects()).toBe(before);
+    await expect.poll(livePjrtObjects).toBe(before);
   });
 });
 
