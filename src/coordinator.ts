@@ -31,6 +31,10 @@ export interface CallContext {
   /** Aborted where the caller goes away. */
   readonly signal: AbortSignal;
   readonly decodeMs: number;
+  /** As the caller names itself in its metadata; '' where it does not. */
+  readonly tenant?: string;
+  /** Of the request message. */
+  readonly requestBytes?: number;
 }
 
 export interface CoordinatorOptions {
@@ -85,10 +89,11 @@ export class Coordinator {
     return {
       requestId: problem.requestId,
       resources: resourcesOf(problem, mainResult),
-      assignment: problem.assignment === null ? null : { hard, soft, churn },
+      assignment: problem.assignment === null ? null : { hard, soft, churn, warmStartUsed: false },
       consensus,
       rejectedAgents: problem.rejectedAgents,
       execution: this.#report(problem, results, stages),
+      tick: null,
     };
   }
 
@@ -104,7 +109,7 @@ export class Coordinator {
     if (problem.assignment?.forms.has('HARD') !== true) return null;
     if (context.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     const budgetMs = this.#exactBudgetMs(problem, context.deadlineMs);
-    const hard = await this.#options.solver.solve(hardProblemOf(problem, result, budgetMs), context.signal);
+    const hard = await this.#options.solver.solve(hardProblemOf(problem, result, budgetMs), context);
     if (this.#options.clock.nowMs() > context.deadlineMs) {
       throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed while the assignment was solved');
     }

@@ -77,6 +77,16 @@ export const errorRegistry = {
     retryable: false,
     when: "The caller's deadline passed before the answer was ready.",
   },
+  PREDICTED_LATE: {
+    status: 'DEADLINE_EXCEEDED',
+    retryable: true,
+    when: 'By measured times the answer could not be ready before the deadline, so no work was begun; retry after the time given, with more time, or elsewhere.',
+  },
+  SUPERSEDED: {
+    status: 'CANCELLED',
+    retryable: false,
+    when: 'A newer request of the same stream was waiting, and this one allowed it to take its place (`supersede`).',
+  },
   CANCELLED: { status: 'CANCELLED', retryable: false, when: 'The caller went away.' },
   WARMING: { status: 'UNAVAILABLE', retryable: true, when: 'The server has not finished warming up.' },
   DRAINING: { status: 'UNAVAILABLE', retryable: true, when: 'The server is shutting down; call another replica.' },

@@ -3,6 +3,7 @@
  * N agents, M tasks, d state width, e task width, k resource kinds, r response width, G groups.
  */
 import type { Policy } from './policies/policy.js';
+import type { TickState, WarmStart } from './warm-start.js';
 
 /** Row-major float32 matrix that owns its memory or borrows it from the request; never written to. */
 export interface Matrix {
@@ -16,7 +17,7 @@ export interface Matrix {
 export type Operator = 'PROJECTION' | 'ASSIGNMENT' | 'CONSENSUS';
 export type Priority = 'LOW' | 'NORMAL' | 'HIGH';
 export type AssignmentForm = 'HARD' | 'TOP_K' | 'PLAN';
-export type Solver = 'AUTO' | 'EXACT' | 'GREEDY';
+export type Solver = 'AUTO' | 'EXACT' | 'AUCTION' | 'GREEDY';
 export type ConsensusStart = 'MEDOID' | 'MEAN';
 export type SinkhornForm = 'scaling' | 'log';
 
@@ -50,6 +51,8 @@ export interface Problem {
   readonly projection: ProjectionProblem | null;
   readonly assignment: AssignmentProblem | null;
   readonly consensus: ConsensusProblem | null;
+  /** What an earlier answer left, lined up with this request's agents and tasks; null: a cold start. It changes how fast an answer is found, never what is true of it. */
+  readonly warmStart: WarmStart | null;
 }
 
 export interface ProjectionProblem {
@@ -79,6 +82,8 @@ export interface AssignmentProblem {
   readonly solver: Solver;
   /** Null: not given. */
   readonly solveBudgetMs: number | null;
+  /** Largest share of the active agents whose task may differ from `previous`, 0 to 1; null: no limit. Only with `previous`. */
+  readonly maxChange: number | null;
 }
 
 export interface ConsensusProblem {
@@ -101,6 +106,8 @@ export interface Answer {
   readonly consensus: ConsensusAnswer | null;
   readonly rejectedAgents: readonly number[];
   readonly execution: ExecutionReport;
+  /** What the next tick may start from; null where there is nothing to carry over. */
+  readonly tick: TickState | null;
 }
 
 export interface AssignmentAnswer {
@@ -108,6 +115,8 @@ export interface AssignmentAnswer {
   readonly soft: SoftAnswer | null;
   /** Share of agents whose task differs from `previous`; 0 where `previous` or the hard form was not asked for. */
   readonly churn: number;
+  /** Whether anything of `Problem.warmStart` was used. */
+  readonly warmStartUsed: boolean;
 }
 
 export interface HardAnswer {
@@ -119,8 +128,12 @@ export interface HardAnswer {
   readonly totalUtility: number;
   readonly upperBound: number;
   readonly gap: number;
-  /** What ran: `exact` or `greedy`. */
+  /** What ran: `exact`, `auction`, `greedy`, `sparse-exact` or `sparse-auction`. */
   readonly solver: string;
+  /** `max_change` kept the answer from being better. */
+  readonly changeLimited: boolean;
+  /** [M] dual prices in units of utility, at least 0, for the next tick; null where the solver has none. */
+  readonly taskPrices: Float64Array | null;
 }
 
 export interface SoftAnswer {

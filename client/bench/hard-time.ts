@@ -74,7 +74,7 @@ async function timeSolve(
 ): Promise<{ elapsedMs: number; objective: number }> {
   const problem = plainHardProblem(count, utility, solver);
   const startMs = performance.now();
-  const { objective } = await pool.solve(problem, new AbortController().signal);
+  const { objective } = await pool.solve(problem, { signal: new AbortController().signal });
   return { elapsedMs: performance.now() - startMs, objective };
 }
 

@@ -112,8 +112,10 @@ function problemOf({ operators, forms, temperature }: Case, count: number, seed:
           locks: null,
           solver: 'EXACT',
           solveBudgetMs: null,
+          maxChange: null,
         }
       : null,
     consensus: runs('CONSENSUS') ? { sigma: null, start: 'MEDOID', iterations: 10, groups: null } : null,
+    warmStart: null,
   };
 }

@@ -20,10 +20,22 @@ export interface HardProblem {
   /** [N] -2 free, -1 idle, j; null: all free. Not contradictory. Locks of inactive agents are ignored. */
   readonly locks: Int32Array | null;
   readonly solver: Solver;
-  /** Time the exact solver may take (AUTO only); null: without a bound. */
+  /** Time that the solvers may take (AUTO and AUCTION); null: without a bound. */
   readonly budgetMs: number | null;
+  /** Largest share of active agents whose task may differ from `previous`; null: no limit. */
+  readonly maxChange: number | null;
+  /** Prices and tasks of the last tick; null: a cold start. Whatever they hold, the answer is as right as without them. */
+  readonly warm: HardWarmStart | null;
   /** Sinkhorn duals f [N], g [M] in units of utility; null: the bound starts from zero duals. */
   readonly potentials: { readonly row: Float32Array; readonly column: Float32Array } | null;
+}
+
+/** Plain data, lined up with the problem's agents and tasks. */
+export interface HardWarmStart {
+  /** [M] dual prices in units of utility; NaN where not known (a task that is new). Null: none. */
+  readonly taskPrices: Float64Array | null;
+  /** [N] task that the agent had, or -1. Null: not known. */
+  readonly taskOfAgent: Int32Array | null;
 }
 
 export interface HardResult {
@@ -35,7 +47,13 @@ export interface HardResult {
   readonly totalUtility: number;
   /** Never below the objective of any allowed assignment (of greatest cardinality where there is no idle utility). */
   readonly upperBound: number;
-  readonly solver: 'exact' | 'greedy';
+  readonly solver: 'exact' | 'auction' | 'greedy' | 'sparse-exact' | 'sparse-auction';
+  /** [M] dual prices in units of utility, at least 0, for the next tick's warm start; null where the solver has none. */
+  readonly taskPrices: Float64Array | null;
+  /** `maxChange` kept the answer from being better. */
+  readonly changeLimited: boolean;
+  /** Whether `warm` was used. */
+  readonly warmStartUsed: boolean;
 }
 
 /** N = M = `count` without any constraint; takes `utility` [N,M] over. */
@@ -55,13 +73,24 @@ export function plainHardProblem(count: number, utility: Float32Array, solver: S
     locks: null,
     solver,
     budgetMs: null,
+    maxChange: null,
+    warm: null,
     potentials: null,
   };
 }
 
+export interface SolveOptions {
+  /** Rejects with CANCELLED when it aborts. */
+  readonly signal: AbortSignal;
+  /** On the injected clock's scale; Infinity: none. Waiting problems are solved in its order. */
+  readonly deadlineMs?: number;
+}
+
 /** What the coordinator needs: solves off the event loop. */
 export interface HardSolver {
-  /** Takes ownership of `problem.utility` (it may be transferred). Rejects with CANCELLED when the signal aborts. */
-  solve(problem: HardProblem, signal: AbortSignal): Promise<HardResult>;
+  /** Takes ownership of `problem.utility` (it may be transferred). */
+  solve(problem: HardProblem, options: SolveOptions): Promise<HardResult>;
+  /** Milliseconds from now until a problem of this size, handed in now, would be solved, by measured times and what waits. */
+  expectedMs(agentCount: number, taskCount: number): number;
   close(): Promise<void>;
 }

@@ -32,7 +32,7 @@ export function solveHard(problem: HardProblem, control: SolveControl): HardResu
       if (columnOfRow !== null) {
         const taskOfAgent = restoreAssignment(reduction, columnOfRow);
         const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
-        return { taskOfAgent, objective, totalUtility, upperBound: objective, solver: 'exact' };
+        return { taskOfAgent, objective, totalUtility, upperBound: objective, solver: 'exact', ...coldOnly };
       }
       if (control.cancelled()) return null;
     }
@@ -47,8 +47,10 @@ export function solveHard(problem: HardProblem, control: SolveControl): HardResu
   let assigned = 0;
   for (const column of columnOfRow) if (column >= 0) assigned++;
   const upperBound = certifiedUpperBound(reduction, assigned, objective, problem.potentials);
-  return { taskOfAgent, objective, totalUtility, upperBound, solver: 'greedy' };
+  return { taskOfAgent, objective, totalUtility, upperBound, solver: 'greedy', ...coldOnly };
 }
+
+const coldOnly = { taskPrices: null, changeLimited: false, warmStartUsed: false } as const;
 
 /** Milliseconds from the start after which the exact solver must stop; 0 where it should not be tried. */
 function timeForExact(reduction: Reduction, budgetMs: number | null): number {

@@ -9,7 +9,8 @@
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { workerUrl } from '../worker-url.js';
-import type { HardProblem, HardResult, HardSolver } from './hard.js';
+import type { HardProblem, HardResult, HardSolver, SolveOptions } from './hard.js';
+import { exactSolveMs } from './solve-time.js';
 import type { SolveOutcome } from './solver-messages.js';
 import { type SolveTask, SolverThread } from './solver-thread.js';
 
@@ -54,7 +55,7 @@ class SolverPool implements HardSolver {
     this.#startThreads();
   }
 
-  solve(problem: HardProblem, signal: AbortSignal): Promise<HardResult> {
+  solve(problem: HardProblem, { signal }: SolveOptions): Promise<HardResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(new CoordinatorError('DRAINING', 'the solver is closed'));
@@ -93,6 +94,12 @@ class SolverPool implements HardSolver {
       (task.retained ? this.#small : this.#large).push(task);
       this.#schedulePump();
     });
+  }
+
+  /** Before anything was measured: the time that the estimate of solve-time.ts gives, behind what waits. */
+  expectedMs(agentCount: number, taskCount: number): number {
+    const waiting = this.#small.length + this.#large.length;
+    return exactSolveMs(agentCount, taskCount) * (1 + waiting / this.#threads.length);
   }
 
   async close(): Promise<void> {

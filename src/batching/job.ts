@@ -35,6 +35,12 @@ export interface Submission {
   readonly priority: Priority;
   /** Run on the preferred engine or refused with FALLBACK_FORBIDDEN. Default false. */
   readonly forbidFallback?: boolean;
+  /** Who shares the engine fairly with whom; '' (default): all that name nobody. Never a label unless configured. */
+  readonly tenant?: string;
+  /** Memory that the submission holds while it waits. Default 0. */
+  readonly bytes?: number;
+  /** What remains to be done once the engine has answered, milliseconds: the jobs must be done so much before the deadline. Default 0. */
+  readonly expectedAfterMs?: number;
   /** On the injected clock's scale; Infinity where the caller set none. */
   readonly deadlineMs: number;
   /** Aborted where the caller goes away; the batcher listens until it answers. */

@@ -25,6 +25,11 @@ export function hardProblemOf(problem: Problem, result: JobResult | null, budget
     locks: assignment.locks,
     solver: assignment.solver,
     budgetMs,
+    maxChange: assignment.maxChange,
+    warm:
+      problem.warmStart === null
+        ? null
+        : { taskPrices: problem.warmStart.taskPrices, taskOfAgent: problem.warmStart.taskOfAgent },
     potentials:
       result?.outputs.has('row_potential') === true
         ? { row: outputOf(result, 'row_potential'), column: outputOf(result, 'column_potential') }
@@ -34,7 +39,7 @@ export function hardProblemOf(problem: Problem, result: JobResult | null, budget
 
 /** The solver's result with unserved tasks and gap = (upper bound - objective) / max(|objective|, 1e-12). */
 export function hardAnswerOf(problem: Problem, result: HardResult): HardAnswer {
-  const { taskOfAgent, objective, totalUtility, upperBound, solver } = result;
+  const { taskOfAgent, objective, totalUtility, upperBound, solver, changeLimited, taskPrices } = result;
   const load = new Uint32Array(problem.taskCount);
   for (const task of taskOfAgent) if (task >= 0) load[task]!++;
   const capacities = problem.assignment?.capacities ?? null;
@@ -43,7 +48,7 @@ export function hardAnswerOf(problem: Problem, result: HardResult): HardAnswer {
     if (problem.taskActive[j] === 1 && load[j]! < (capacities === null ? 1 : capacities[j]!)) unservedTasks.push(j);
   }
   const gap = Math.max(upperBound - objective, 0) / Math.max(Math.abs(objective), 1e-12);
-  return { taskOfAgent, unservedTasks, objective, totalUtility, upperBound, gap, solver };
+  return { taskOfAgent, unservedTasks, objective, totalUtility, upperBound, gap, solver, changeLimited, taskPrices };
 }
 
 /** Share of active agents whose task differs from `previous`; 0 where none was given or nobody is active. */

@@ -68,6 +68,7 @@ export function decodeAssignmentOptions(
     locks: options.locks.length === 0 ? null : decodeLocks(options, scope, bias),
     solver: availableSolver(enumValue('assignment.solver', options.solver, solverNames)),
     solveBudgetMs: options.solveBudgetUs === 0 ? null : options.solveBudgetUs / 1000,
+    maxChange: null,
   };
 }
 

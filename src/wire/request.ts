@@ -96,6 +96,7 @@ export function decodeRequest(message: CoordinateRequestMessage, { policies, lim
         })
       : null,
     consensus: operators.has('CONSENSUS') ? decodeConsensus(message.consensus, policy, agentCount) : null,
+    warmStart: null,
   };
   checkAnswerSize(problem, limits.maxMessageBytes);
   return problem;

@@ -28,7 +28,10 @@ export function encodeAnswer(answer: Answer, problem: Problem): CoordinateRespon
   };
 }
 
-function encodeAssignment({ hard, soft, churn }: AssignmentAnswer, problem: Problem): AssignmentResultMessage {
+function encodeAssignment(
+  { hard, soft, churn, warmStartUsed }: AssignmentAnswer,
+  problem: Problem,
+): AssignmentResultMessage {
   const values = problem.outputValues;
   const plan = soft?.plan ?? null;
   const topK = soft?.topK ?? null;
@@ -53,9 +56,9 @@ function encodeAssignment({ hard, soft, churn }: AssignmentAnswer, problem: Prob
     converged: soft !== null && soft.rowError < convergedBelow && soft.columnError < convergedBelow,
     iterations: soft?.iterations ?? 0,
     churn,
-    changeLimited: false,
+    changeLimited: hard?.changeLimited ?? false,
     warmStart: noBytes,
-    warmStartUsed: false,
+    warmStartUsed,
   };
 }
 

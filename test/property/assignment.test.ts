@@ -138,6 +138,8 @@ const problems: fc.Arbitrary<HardProblem> = fc
           solver: 'EXACT' as const,
           budgetMs: null,
           potentials: null,
+          maxChange: null,
+          warm: null,
         };
         dropContradictions(problem);
         return problem;
@@ -281,6 +283,8 @@ describe('hard assignment against brute force', () => {
       keepBonus: 0,
       locks: Int32Array.of(1, -1),
       solver: 'GREEDY',
+      maxChange: null,
+      warm: null,
       budgetMs: null,
       potentials: null,
     };

@@ -89,6 +89,7 @@ function answerTo(requestId: string, elements: number): Answer {
     assignment: null,
     consensus: null,
     rejectedAgents: [],
+    tick: null,
     execution: {
       engine: 'onnx',
       device: 'fake',

@@ -33,6 +33,8 @@ export function hardProblem(
     solver: 'AUTO',
     budgetMs: null,
     potentials: null,
+    maxChange: null,
+    warm: null,
     ...more,
   };
 }

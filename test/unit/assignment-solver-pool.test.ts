@@ -33,7 +33,7 @@ describe('solver pool', () => {
         const size = 5 + (index % 7);
         const utility = new Float32Array(size * size);
         for (let agent = 0; agent < size; agent++) utility[agent * size + ((agent + index) % size)] = 1;
-        return solver.solve(hardProblem(size, size, utility), nobody());
+        return solver.solve(hardProblem(size, size, utility), { signal: nobody() });
       }),
     );
     answers.forEach((answer, index) => {
@@ -45,7 +45,7 @@ describe('solver pool', () => {
 
   it('leaves the rest of a buffer alone of which the utility is a part', async () => {
     const buffer = new Float32Array(200 * 200 + 10).fill(7);
-    const answer = await pool().solve(hardProblem(200, 200, buffer.subarray(10)), nobody());
+    const answer = await pool().solve(hardProblem(200, 200, buffer.subarray(10)), { signal: nobody() });
     expect(answer.objective).toBe(1400);
     expect(buffer.length).toBe(200 * 200 + 10);
     expect(buffer[0]).toBe(7);
@@ -53,8 +53,8 @@ describe('solver pool', () => {
 
   it('passes on why a problem is refused, without harm to its neighbours', async () => {
     const solver = pool();
-    const bad = solver.solve(small(1, { locks: new Int32Array(20).fill(3) }), nobody());
-    const good = solver.solve(small(2), nobody());
+    const bad = solver.solve(small(1, { locks: new Int32Array(20).fill(3) }), { signal: nobody() });
+    const good = solver.solve(small(2), { signal: nobody() });
     await expect(bad).rejects.toMatchObject({
       code: 'REQUEST_INVALID',
       violations: [{ field: 'assignment.locks[1]' }],
@@ -65,8 +65,8 @@ describe('solver pool', () => {
   it('counts the time in the queue towards the budget', async () => {
     const clock = new VirtualClock();
     const solver = pool({ clock });
-    const late = solver.solve(small(1, { budgetMs: 1000 }), nobody());
-    const patient = solver.solve(small(1, { budgetMs: 100_000 }), nobody());
+    const late = solver.solve(small(1, { budgetMs: 1000 }), { signal: nobody() });
+    const patient = solver.solve(small(1, { budgetMs: 100_000 }), { signal: nobody() });
     // The thread is not up yet: both wait.
     clock.advance(2000);
     await expect(late).resolves.toMatchObject({ solver: 'greedy' });
@@ -76,45 +76,48 @@ describe('solver pool', () => {
   it('stops an exact solve at its budget and goes on with the same thread', async () => {
     const solver = pool();
     const utility = distanceUtility(1000, 1000, 1, 9);
-    const answer = await solver.solve(hardProblem(1000, 1000, utility, { budgetMs: 150 }), nobody());
+    const answer = await solver.solve(hardProblem(1000, 1000, utility, { budgetMs: 150 }), { signal: nobody() });
     expect(answer.solver).toBe('greedy');
     expect(answer.upperBound).toBeGreaterThanOrEqual(answer.objective);
-    await expect(solver.solve(small(3), nobody())).resolves.toMatchObject({ solver: 'exact' });
+    await expect(solver.solve(small(3), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
   });
 
   it('rejects a cancelled problem at once, wherever it is, and lets the others be', async () => {
     const solver = pool();
     const controller = new AbortController();
-    const running = solver.solve(endless(), controller.signal);
-    const waiting = solver.solve(small(1), controller.signal);
-    const other = solver.solve(small(2), nobody());
+    const running = solver.solve(endless(), { signal: controller.signal });
+    const waiting = solver.solve(small(1), { signal: controller.signal });
+    const other = solver.solve(small(2), { signal: nobody() });
     // The thread has the first one when it is ready; the second message it can get comes only after that.
     await expect(Promise.race([other, settle().then(() => 'pending')])).resolves.toBe('pending');
     controller.abort();
     await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
     await expect(waiting).rejects.toMatchObject({ code: 'CANCELLED' });
-    await expect(solver.solve(small(3), controller.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(solver.solve(small(3), { signal: controller.signal })).rejects.toMatchObject({ code: 'CANCELLED' });
     await expect(other).resolves.toMatchObject({ solver: 'exact' });
   });
 
   it('interrupts a solve whose caller has gone, so that the thread is free again', async () => {
     const solver = pool();
-    await solver.solve(small(1), nobody());
+    await solver.solve(small(1), { signal: nobody() });
     const controller = new AbortController();
-    const running = solver.solve(endless(), controller.signal);
+    const running = solver.solve(endless(), { signal: controller.signal });
     // The thread is up, so the problem is with it after this.
     await settle();
     controller.abort();
     await expect(running).rejects.toMatchObject({ code: 'CANCELLED' });
-    await expect(solver.solve(small(2), nobody())).resolves.toMatchObject({ solver: 'exact' });
+    await expect(solver.solve(small(2), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
   });
 
   it('keeps a thread free of large problems, so that small ones overtake them', async () => {
     const solver = pool({ threads: 2 });
     const controller = new AbortController();
-    const large = [solver.solve(endless(), controller.signal), solver.solve(endless(), controller.signal)];
+    const large = [
+      solver.solve(endless(), { signal: controller.signal }),
+      solver.solve(endless(), { signal: controller.signal }),
+    ];
     const outcomes = Promise.allSettled(large);
-    await expect(solver.solve(small(1), nobody())).resolves.toMatchObject({ solver: 'exact' });
+    await expect(solver.solve(small(1), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
     controller.abort();
     expect((await outcomes).map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
   });
@@ -123,28 +126,31 @@ describe('solver pool', () => {
     const solver = pool({ workerEntry: new URL('faulty-solver-worker.mjs', import.meta.url) });
     const deadly = hardProblem(13, 13, uniformUtility(13, 13, 1));
     const outcomes = await Promise.allSettled([
-      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(index), nobody())),
-      solver.solve(deadly, nobody()),
-      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(10 + index), nobody())),
+      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(index), { signal: nobody() })),
+      solver.solve(deadly, { signal: nobody() }),
+      ...Array.from({ length: 5 }, (_, index) => solver.solve(small(10 + index), { signal: nobody() })),
     ]);
     const rejected = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [index] : []));
     expect(rejected).toEqual([5]);
     expect(outcomes[5]).toMatchObject({ reason: { code: 'INTERNAL' } });
-    await expect(solver.solve(small(30), nobody())).resolves.toMatchObject({ solver: 'exact' });
+    await expect(solver.solve(small(30), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
   });
 
   it('refuses what waits when no thread can be started', async () => {
     const solver = pool({ workerEntry: new URL('broken-solver-worker.mjs', import.meta.url) });
-    await expect(solver.solve(small(1), nobody())).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(solver.solve(small(2), nobody())).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(solver.solve(small(1), { signal: nobody() })).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(solver.solve(small(2), { signal: nobody() })).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 
   it('rejects everything that is not answered when it closes, and everything after', async () => {
     const solver = pool();
-    const outcomes = Promise.allSettled([solver.solve(endless(), nobody()), solver.solve(small(1), nobody())]);
+    const outcomes = Promise.allSettled([
+      solver.solve(endless(), { signal: nobody() }),
+      solver.solve(small(1), { signal: nobody() }),
+    ]);
     await settle();
     await solver.close();
     for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { code: 'DRAINING' } });
-    await expect(solver.solve(small(2), nobody())).rejects.toMatchObject({ code: 'DRAINING' });
+    await expect(solver.solve(small(2), { signal: nobody() })).rejects.toMatchObject({ code: 'DRAINING' });
   });
 });

@@ -27,6 +27,8 @@ const hard = {
   upperBound: 2.5,
   gap: 0.25,
   solver: 'greedy',
+  changeLimited: false,
+  taskPrices: null,
 };
 
 const soft = {
@@ -42,7 +44,7 @@ const soft = {
 const full: Answer = {
   requestId: 'tick 7',
   resources: { rows: 4, columns: 1, data: Float32Array.of(1, 2, 0, 4) },
-  assignment: { hard, soft, churn: 0.5 },
+  assignment: { hard, soft, churn: 0.5, warmStartUsed: false },
   consensus: {
     centroid: Float32Array.of(1, 2, 3, 4),
     responseWidth: 2,
@@ -55,6 +57,7 @@ const full: Answer = {
     lastStep: 0.125,
   },
   rejectedAgents: [2],
+  tick: null,
   execution,
 };
 
@@ -88,15 +91,15 @@ describe('encodeAnswer', () => {
       upperBound: 2.5,
       gap: 0.25,
       solver: 'greedy',
+      changeLimited: false,
       sinkhornForm: 'log',
       rowError: Math.fround(0.00025),
       columnError: Math.fround(0.0005),
       converged: true,
       iterations: 50,
       churn: 0.5,
-      changeLimited: false,
-      warmStart: Buffer.alloc(0),
       warmStartUsed: false,
+      warmStart: Buffer.alloc(0),
     });
     const tensors = [message.resources, plan, topKTasks, topKMass, idleMass].map((tensor) =>
       decodeTensor('t', tensor!),
@@ -136,7 +139,7 @@ describe('encodeAnswer', () => {
 
   it('leaves out what did not run', () => {
     const message = sent(
-      { ...full, resources: null, assignment: { hard, soft: null, churn: 0 }, consensus: null },
+      { ...full, resources: null, assignment: { hard, soft: null, churn: 0, warmStartUsed: false }, consensus: null },
       problemOf(false),
     );
     expect(message).toMatchObject({ resources: null, consensus: null });
@@ -148,15 +151,19 @@ describe('encodeAnswer', () => {
       sinkhornForm: '',
       converged: false,
       solver: 'greedy',
+      changeLimited: false,
     });
-    const plan = sent({ ...full, assignment: { hard: null, soft, churn: 0 } }, problemOf(false)).assignment;
+    const plan = sent(
+      { ...full, assignment: { hard: null, soft, churn: 0, warmStartUsed: false } },
+      problemOf(false),
+    ).assignment;
     expect(plan).toMatchObject({ taskOfAgent: [], idleAgentIds: [], solver: '', sinkhornForm: 'log' });
   });
 
   it('calls a plan converged only where both errors are below 0.001', () => {
     const convergedWith = (rowError: number, columnError: number) =>
       encodeAnswer(
-        { ...full, assignment: { hard, soft: { ...soft, rowError, columnError }, churn: 0 } },
+        { ...full, assignment: { hard, soft: { ...soft, rowError, columnError }, churn: 0, warmStartUsed: false } },
         problemOf(false),
       ).assignment!.converged;
     expect(convergedWith(0.0009, 0.0009)).toBe(true);
@@ -198,6 +205,7 @@ describe('answerBytes', () => {
           idleMass: new Float32Array(agents),
         },
         churn: 0,
+        warmStartUsed: false,
       },
       consensus: {
         ...full.consensus!,
@@ -211,6 +219,7 @@ describe('answerBytes', () => {
         effectiveCount: new Float32Array(40),
       },
       rejectedAgents: [],
+      tick: null,
       execution,
     };
     const actual = responseBytes(encodeAnswer(answer, problem)).length;
