@@ -7,6 +7,7 @@ import type { Metrics } from '../src/metrics.js';
 import type { Answer, Problem } from '../src/problem.js';
 import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../src/wire/messages.js';
 import { encodeAnswer } from '../src/wire/response.js';
+import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall } from './call-outcome.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
 import type { ServingState } from './serving-state.js';
@@ -34,12 +35,6 @@ export interface ServiceOptions {
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
 type Reply = sendUnaryData<Buffer>;
-
-/** Ids are for finding a call in the log; longer ones are cut. */
-const maxLoggedIdLength = 128;
-
-/** A caller's deadline passes there by the time that its call travels, and by the clocks' rounding, earlier than here. */
-const deadlineToleranceMs = 20;
 
 export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImplementation {
   const { clock } = options;
@@ -71,12 +66,10 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
   };
 }
 
-interface RunningCall {
-  readonly arrivedMs: number;
-  /** On the clock's scale; Infinity where the caller set none. */
-  readonly deadlineMs: number;
+interface UnaryCall extends RunningCall {
   /** Aborted when the caller goes away or its deadline passes, never after the answer. */
   readonly signal: AbortSignal;
+  /** Written once the request is read. */
   requestId: string;
 }
 
@@ -86,7 +79,7 @@ async function answer(
   method: string,
   call: Call,
   reply: Reply,
-  run: (running: RunningCall) => Promise<Buffer>,
+  run: (running: UnaryCall) => Promise<Buffer>,
 ): Promise<void> {
   const { clock, state } = options;
   const arrivedMs = clock.nowMs();
@@ -97,12 +90,12 @@ async function answer(
     if (!answered) controller.abort();
   });
   const deadlineMs = arrivedMs + timeLeftMs(call);
-  const running: RunningCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
+  const running: UnaryCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
   const fail = (error: CoordinatorError): void => {
     if (answered) return;
     answered = true;
     reply(toStatusReply(error));
-    finish(options, method, running, error);
+    recordOutcome(options, method, running, error);
   };
   const cutOff = (): void => {
     fail(new CoordinatorError('DRAINING', 'the server shut down before the answer was ready'));
@@ -119,7 +112,7 @@ async function answer(
     if (controller.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     answered = true;
     reply(null, bytes);
-    finish(options, method, running, null);
+    recordOutcome(options, method, running, null);
   } catch (thrown) {
     fail(failureOf(thrown, running, clock));
   } finally {
@@ -130,58 +123,4 @@ async function answer(
 function timeLeftMs(call: Call): number {
   const deadline = call.getDeadline();
   return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
-}
-
-/** A caller whose deadline passed cancels its call, or grpc-js does, as if it had gone away: that is told apart here. */
-function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCall, clock: Clock): CoordinatorError {
-  const error = CoordinatorError.from(thrown);
-  if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs - deadlineToleranceMs) {
-    return new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the answer was ready', {
-      cause: error,
-    });
-  }
-  if (error.code === 'INTERNAL') {
-    // What went wrong inside is for the log; the caller gets what finds it there.
-    const text = requestId === '' ? 'internal error' : `internal error; the log has it under this request id`;
-    return new CoordinatorError('INTERNAL', text, { cause: error.cause ?? error });
-  }
-  return error;
-}
-
-function finish(options: ServiceOptions, method: string, running: RunningCall, error: CoordinatorError | null): void {
-  const { clock, metrics, log } = options;
-  const durationMs = clock.nowMs() - running.arrivedMs;
-  const code = error?.status ?? 'OK';
-  if (method === 'Coordinate') metrics.requestDuration.observe({ code }, durationMs / 1000);
-  if (error === null && !log.isLevelEnabled('debug')) return;
-  const fields = {
-    method,
-    requestId: running.requestId.slice(0, maxLoggedIdLength),
-    durationMs: Math.round(durationMs * 1000) / 1000,
-  };
-  if (error === null) {
-    log.debug(fields, 'call answered');
-    return;
-  }
-  if (error.code === 'WARMING' || error.code === 'DRAINING') {
-    metrics.shed.inc({ reason: error.code === 'WARMING' ? 'warming' : 'draining' });
-  }
-  const failed = { ...fields, code: error.code, status: error.status };
-  if (error.status === 'INTERNAL') log.error({ ...failed, err: error.cause ?? error }, error.message);
-  else log.warn(failed, error.message.slice(0, 500));
-}
-
-function deserialize<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    throw new CoordinatorError('REQUEST_INVALID', 'the request is not a valid protobuf message', { cause });
-  }
-}
-
-function answerTooLarge(bytes: number, maxBytes: number): CoordinatorError {
-  return new CoordinatorError(
-    'ANSWER_TOO_LARGE',
-    `the answer of ${bytes} bytes exceeds the message limit of ${maxBytes} bytes`,
-  );
 }

@@ -1,0 +1,86 @@
+/** How a call or a tick of a stream ends: what its caller is told, what is counted, what is logged. */
+import type { Clock } from '../src/clock.js';
+import { CoordinatorError } from '../src/errors.js';
+import type { Metrics } from '../src/metrics.js';
+import type { Logger } from './log.js';
+
+export interface OutcomeSinks {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export interface RunningCall {
+  readonly arrivedMs: number;
+  /** On the clock's scale; Infinity where there is none. */
+  readonly deadlineMs: number;
+  /** '' until it is known. */
+  readonly requestId: string;
+}
+
+/** Ids are for finding a call in the log; longer ones are cut. */
+const maxLoggedIdLength = 128;
+
+/** A caller's deadline passes there by the time that its call travels, and by the clocks' rounding, earlier than here. */
+const deadlineToleranceMs = 20;
+
+/** A caller whose deadline passed cancels its call, or grpc-js does, as if it had gone away: that is told apart here. */
+export function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCall, clock: Clock): CoordinatorError {
+  const error = CoordinatorError.from(thrown);
+  if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs - deadlineToleranceMs) {
+    return new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the answer was ready', {
+      cause: error,
+    });
+  }
+  if (error.code === 'INTERNAL') {
+    // What went wrong inside is for the log; the caller gets what finds it there.
+    const text = requestId === '' ? 'internal error' : `internal error; the log has it under this request id`;
+    return new CoordinatorError('INTERNAL', text, { cause: error.cause ?? error });
+  }
+  return error;
+}
+
+/** Counts a call that has ended and logs it where it failed. `error` null: it was answered. */
+export function recordOutcome(
+  { clock, metrics, log }: OutcomeSinks,
+  method: string,
+  running: RunningCall,
+  error: CoordinatorError | null,
+): void {
+  const durationMs = clock.nowMs() - running.arrivedMs;
+  const code = error?.status ?? 'OK';
+  if (method !== 'ListPolicies') metrics.requestDuration.observe({ code }, durationMs / 1000);
+  if (error === null && !log.isLevelEnabled('debug')) return;
+  const fields = {
+    method,
+    requestId: running.requestId.slice(0, maxLoggedIdLength),
+    durationMs: Math.round(durationMs * 1000) / 1000,
+  };
+  if (error === null) {
+    log.debug(fields, 'call answered');
+    return;
+  }
+  if (error.code === 'WARMING' || error.code === 'DRAINING') {
+    metrics.shed.inc({ reason: error.code === 'WARMING' ? 'warming' : 'draining' });
+  }
+  const failed = { ...fields, code: error.code, status: error.status };
+  if (error.status === 'INTERNAL') log.error({ ...failed, err: error.cause ?? error }, error.message);
+  else if (error.code === 'SUPERSEDED') log.debug(failed, error.message);
+  else log.warn(failed, error.message.slice(0, 500));
+}
+
+/** @throws CoordinatorError REQUEST_INVALID where `read` throws. */
+export function deserialize<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new CoordinatorError('REQUEST_INVALID', 'the request is not a valid protobuf message', { cause });
+  }
+}
+
+export function answerTooLarge(bytes: number, maxBytes: number): CoordinatorError {
+  return new CoordinatorError(
+    'ANSWER_TOO_LARGE',
+    `the answer of ${bytes} bytes exceeds the message limit of ${maxBytes} bytes`,
+  );
+}
