@@ -35,6 +35,8 @@ export interface CallContext {
   readonly tenant?: string;
   /** Of the request message. */
   readonly requestBytes?: number;
+  /** Called once work has begun that is not taken back: until then the call may still be superseded. */
+  readonly onBegun?: () => void;
 }
 
 export interface CoordinatorOptions {
@@ -65,12 +67,14 @@ export class Coordinator {
     const main = spec === null ? null : jobOf(problem, spec);
     const groups = planGroupsOf(problem);
     const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
-    const { deadlineMs, signal } = context;
+    const { deadlineMs, signal, onBegun } = context;
     const { priority, forbidFallback } = problem;
+    if (jobs.length === 0) onBegun?.();
+    const begun = onBegun === undefined ? {} : { onBegun };
     const results =
       jobs.length === 0
         ? []
-        : await this.#options.runner.submit({ jobs, priority, forbidFallback, deadlineMs, signal });
+        : await this.#options.runner.submit({ jobs, priority, forbidFallback, deadlineMs, signal, ...begun });
     const mainResult = main === null ? null : results[0]!;
     const groupResults = main === null ? results : results.slice(1);
     stages.addSlowest(results);

@@ -295,7 +295,7 @@ export class Batcher implements JobRunner {
     const { program } = batch;
     for (const ticket of batch.tickets) {
       this.#room.remove(ticket);
-      ticket.party.started = true;
+      ticket.party.begin();
     }
     const dispatchedMs = clock.nowMs();
     const { members, inputs } = this.#pack(batch);

@@ -45,6 +45,8 @@ export interface Submission {
   readonly deadlineMs: number;
   /** Aborted where the caller goes away; the batcher listens until it answers. */
   readonly signal: AbortSignal;
+  /** Called once, when the first of the jobs leaves the queue for an engine. */
+  readonly onBegun?: () => void;
 }
 
 export interface JobTimings {

@@ -23,6 +23,7 @@ export class PendingSubmission implements Party {
   waiting = 0;
   /** Whether any of its jobs has been in a batch. */
   started = false;
+  readonly #onBegun: (() => void) | undefined;
   readonly forbidFallback: boolean;
   readonly promise: Promise<readonly JobResult[]>;
   readonly tickets: readonly Ticket[];
@@ -38,6 +39,7 @@ export class PendingSubmission implements Party {
   constructor(submission: Submission, enqueuedMs: number, onAbort: (pending: PendingSubmission) => void) {
     const { jobs, priority, deadlineMs, signal, forbidFallback = false } = submission;
     this.forbidFallback = forbidFallback;
+    this.#onBegun = submission.onBegun;
     this.tickets = jobs.map((job, index) => ({
       party: this,
       job,
@@ -60,6 +62,12 @@ export class PendingSubmission implements Party {
     this.#signal = signal;
     this.#onAbort = () => onAbort(this);
     signal.addEventListener('abort', this.#onAbort);
+  }
+
+  begin(): void {
+    if (this.started) return;
+    this.started = true;
+    this.#onBegun?.();
   }
 
   get settled(): boolean {
