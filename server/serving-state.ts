@@ -12,6 +12,8 @@ export class ServingState {
   /** How to cut off each call that was accepted and not answered. */
   readonly #openCalls = new Set<() => void>();
   readonly #idleListeners = new Set<() => void>();
+  /** How to end each open stream of ticks. */
+  readonly #openStreams = new Set<() => void>();
 
   get phase(): ServingPhase {
     return this.#phase;
@@ -25,7 +27,9 @@ export class ServingState {
   /** Phases only move forward; going back is ignored, so a warm-up that ends during shutdown changes nothing. */
   advanceTo(phase: ServingPhase): void {
     const order: readonly ServingPhase[] = ['warming', 'serving', 'leaving', 'draining'];
-    if (order.indexOf(phase) > order.indexOf(this.#phase)) this.#phase = phase;
+    if (order.indexOf(phase) <= order.indexOf(this.#phase)) return;
+    this.#phase = phase;
+    if (phase === 'draining') for (const endStream of [...this.#openStreams]) endStream();
   }
 
   /**
@@ -33,8 +37,7 @@ export class ServingState {
    * failure. Throws WARMING or DRAINING where no calls are taken.
    */
   openCall(cutOff: () => void): void {
-    if (this.#phase === 'warming') throw new CoordinatorError('WARMING', 'the server is still warming up');
-    if (this.#phase === 'draining') throw new CoordinatorError('DRAINING', 'the server is shutting down');
+    this.#assertOpen();
     this.#openCalls.add(cutOff);
   }
 
@@ -42,6 +45,29 @@ export class ServingState {
     if (!this.#openCalls.delete(cutOff) || this.#openCalls.size > 0) return;
     for (const listener of this.#idleListeners) listener();
     this.#idleListeners.clear();
+  }
+
+  /**
+   * Counts a stream of calls as open until `closeStream` is called with the same function, which is called when no more
+   * calls are taken: the stream then answers what it has accepted, each of which counts as a call, and ends. Throws as
+   * `openCall` does.
+   */
+  openStream(end: () => void): void {
+    this.#assertOpen();
+    this.#openStreams.add(end);
+  }
+
+  closeStream(end: () => void): void {
+    this.#openStreams.delete(end);
+  }
+
+  get openStreams(): number {
+    return this.#openStreams.size;
+  }
+
+  #assertOpen(): void {
+    if (this.#phase === 'warming') throw new CoordinatorError('WARMING', 'the server is still warming up');
+    if (this.#phase === 'draining') throw new CoordinatorError('DRAINING', 'the server is shutting down');
   }
 
   /** Answers all open calls with a failure; returns how many there were. */

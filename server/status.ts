@@ -1,6 +1,7 @@
 /** The one place where a failure becomes a gRPC status with details and trailers. */
 import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { CoordinatorError, ErrorCode, FieldViolation } from '../src/errors.js';
+import type { StreamErrorMessage } from '../src/wire/messages.js';
 import { encodeErrorDetails } from './error-details.js';
 
 export const errorDomain = 'tensor-consensus';
@@ -27,6 +28,7 @@ const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
   WARMING: 1000,
   DRAINING: 100,
   ENGINE_FAILED: 500,
+  STREAM_LIMIT: 1000,
 };
 
 /**
@@ -37,8 +39,7 @@ const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
 export function toStatusReply(error: CoordinatorError, random: () => number = Math.random): StatusReply {
   const code = grpcStatus[error.status];
   const message = headerText(error.message, maxMessageLength);
-  const baseMs = error.retryAfterMs ?? retryAfterMsByCode[error.code] ?? 0;
-  const retryAfterMs = error.retryable ? Math.max(1, Math.round(baseMs * (1 + random() / 4))) : null;
+  const retryAfterMs = spreadRetryMs(error, random);
   const metadata = new Metadata();
   metadata.set(
     'grpc-status-details-bin',
@@ -53,6 +54,23 @@ export function toStatusReply(error: CoordinatorError, random: () => number = Ma
   );
   if (error.code === 'QUEUE_FULL') metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
   return { code, details: message, metadata };
+}
+
+/** A failed request of a stream as it is told within the stream. The message names the field at fault; 0 ms: a retry does not help. */
+export function toStreamError(error: CoordinatorError, random: () => number = Math.random): StreamErrorMessage {
+  return {
+    code: grpcStatus[error.status],
+    reason: error.code,
+    message: headerText(error.message, maxMessageLength),
+    retryAfterMs: spreadRetryMs(error, random) ?? 0,
+  };
+}
+
+/** Null where a retry does not help. */
+function spreadRetryMs(error: CoordinatorError, random: () => number): number | null {
+  if (!error.retryable) return null;
+  const baseMs = error.retryAfterMs ?? retryAfterMsByCode[error.code] ?? 0;
+  return Math.max(1, Math.round(baseMs * (1 + random() / 4)));
 }
 
 function shortViolation({ field, description }: FieldViolation): FieldViolation {

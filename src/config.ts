@@ -217,6 +217,24 @@ const settings = {
     'Calls that one connection may have open.',
     'more than the queue takes',
   ),
+  maxStreams: setting(
+    whole(1, 100_000),
+    '256',
+    'CoordinateStream calls open at a time; more are refused with RESOURCE_EXHAUSTED.',
+    'far more simulators than one server keeps up with; each may hold a few messages and its last tick',
+  ),
+  streamWindow: setting(
+    whole(1, 1024),
+    '16',
+    'Requests of one stream that may wait for their answers; further ones are not read until there is room.',
+    'a tick runs after the one before, so more would only wait longer',
+  ),
+  streamTickTimeoutMs: setting(
+    whole(1, 3_600_000, 'ms'),
+    '10000',
+    "Time that each request of a stream has from its arrival, unless the stream's own deadline ends sooner.",
+    'a stream has no deadline for each tick, and no tick may hold up those behind it for good',
+  ),
   maxConnectionAgeMs: setting(
     whole(0, 86_400_000, 'ms'),
     '0',

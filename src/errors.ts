@@ -87,6 +87,11 @@ export const errorRegistry = {
     retryable: false,
     when: 'A newer request of the same stream was waiting, and this one allowed it to take its place (`supersede`).',
   },
+  STREAM_LIMIT: {
+    status: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    when: 'The server has as many streams open as it takes (`--max-streams`); call another replica or send single calls.',
+  },
   CANCELLED: { status: 'CANCELLED', retryable: false, when: 'The caller went away.' },
   WARMING: { status: 'UNAVAILABLE', retryable: true, when: 'The server has not finished warming up.' },
   DRAINING: { status: 'UNAVAILABLE', retryable: true, when: 'The server is shutting down; call another replica.' },

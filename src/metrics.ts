@@ -6,7 +6,7 @@ export const latencyBucketsSeconds = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
 
-export type ShedReason = 'queue_full' | 'deadline' | 'cancelled' | 'draining' | 'warming';
+export type ShedReason = 'queue_full' | 'deadline' | 'cancelled' | 'draining' | 'warming' | 'superseded';
 export type DispatchReason = 'full' | 'delay' | 'idle' | 'drain';
 export type FailoverReason =
   'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
@@ -17,6 +17,7 @@ export interface Metrics {
   readonly batchSize: Histogram;
   readonly paddingRatio: Histogram;
   readonly queueDepth: Gauge;
+  readonly streamsOpen: Gauge;
   readonly shed: Counter<'reason'>;
   readonly batchDispatch: Counter<'reason'>;
   readonly costModelError: Histogram;
@@ -75,6 +76,11 @@ export function createMetrics(registry: Registry): Metrics {
       registers,
     }),
     queueDepth: new Gauge({ name: 'coordinate_queue_depth', help: 'Requests waiting for a batch.', registers }),
+    streamsOpen: new Gauge({
+      name: 'coordinate_streams_open',
+      help: 'CoordinateStream calls that are open.',
+      registers,
+    }),
     shed: new Counter({
       name: 'coordinate_shed_total',
       help: 'Requests that ended before they were executed.',
