@@ -92,7 +92,8 @@ export function warmStartFor(state: TickState, problem: Problem): WarmStart | nu
   const agents = placesOf(problem.agentIds, problem.agentCount, state.agentIds, state.agentCount);
   // Without ids a changed count says that rows and columns may have moved.
   if (tasks === null || (agents === null && problem.taskIds === null)) return null;
-  const taskOfAgent = agents === null ? null : movedTasks(state, agents, tasks, problem.taskCount);
+  const allTasks = agents === null ? null : movedTasks(state, agents, tasks, problem.taskCount);
+  const taskOfAgent = allTasks?.some(isTask) === true ? allTasks : null;
   const taskPrices = state.taskPrices === null ? null : moved(state.taskPrices, tasks, Float64Array);
   const columnPotential = state.columnPotential === null ? null : moved(state.columnPotential, tasks, Float32Array);
   const { consensus, responses } = problem;
@@ -111,6 +112,19 @@ export function warmStartFor(state: TickState, problem: Problem): WarmStart | nu
     avoidance: isComparable ? state.avoidance : noAvoidance,
     centroid,
   };
+}
+
+/** What lining tasks up needs of a state. */
+export type TaskState = Pick<TickState, 'agentCount' | 'taskCount' | 'agentIds' | 'taskIds' | 'taskOfAgent'>;
+
+/**
+ * [N] task of this problem that each agent had in a state of whatever kind; -1: none, one that is gone, or a new agent. Null
+ * where nothing was made hard or the two do not line up. May be the state's own array.
+ */
+export function tasksBefore(state: TaskState, problem: Problem): Int32Array | null {
+  const tasks = placesOf(problem.taskIds, problem.taskCount, state.taskIds, state.taskCount);
+  const agents = placesOf(problem.agentIds, problem.agentCount, state.agentIds, state.agentCount);
+  return tasks === null || agents === null ? null : movedTasks(state, agents, tasks, problem.taskCount);
 }
 
 /** Equal texts: prices, potentials and centroids of one mean something to the other. */
@@ -161,15 +175,13 @@ function isKnown(value: number): boolean {
   return value === value;
 }
 
-/** Null where no agent has a task that is still there. */
 function movedTasks(
-  { taskOfAgent, taskCount }: TickState,
+  { taskOfAgent, taskCount }: TaskState,
   agents: Places,
   tasks: Places,
   count: number,
 ): Int32Array | null {
-  if (taskOfAgent === null) return null;
-  if (agents === 'same' && tasks === 'same') return taskOfAgent.some(isTask) ? taskOfAgent : null;
+  if (taskOfAgent === null || (agents === 'same' && tasks === 'same')) return taskOfAgent;
   let newPlace: Int32Array | null = null;
   if (tasks !== 'same') {
     newPlace = new Int32Array(taskCount).fill(-1);
@@ -177,15 +189,12 @@ function movedTasks(
   }
   const length = agents === 'same' ? taskOfAgent.length : agents.length;
   const result = new Int32Array(length);
-  let known = 0;
   for (let i = 0; i < length; i++) {
     const before = agents === 'same' ? i : agents[i]!;
     const task = before < 0 ? -1 : taskOfAgent[before]!;
-    const place = task < 0 || newPlace === null ? task : newPlace[task]!;
-    result[i] = place;
-    if (place >= 0) known++;
+    result[i] = task < 0 || newPlace === null ? task : newPlace[task]!;
   }
-  return known === 0 ? null : result;
+  return result;
 }
 
 function isTask(task: number): boolean {
