@@ -1,9 +1,11 @@
 /**
  * The grpc-js server: limits, keepalive, binding, closing, and what grpc-js has no option for. This is the only file
- * that looks inside grpc-js (`http2Servers` and `commonServerOptions`, present in the pinned 1.14.7; tests show that it is effective).
+ * that looks inside grpc-js (`http2Servers` and `commonServerOptions`, present in the pinned 1.14.7) and its streams (`_readableState`);
+ * tests show that it is effective.
  */
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
 
@@ -88,6 +90,11 @@ export class GrpcServer {
     this.#sessions.add(session);
     session.once('close', () => this.#sessions.delete(session));
   }
+}
+
+/** Has the requests of a stream read one ahead of whoever takes them, whatever their size; Node would read sixteen. Before the first is read. */
+export function readOneAhead(call: Readable): void {
+  (call as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 1;
 }
 
 /** Shortens a `grpc-timeout` that grpc-js cannot hold to the longest that it can, about 25 days. */

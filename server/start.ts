@@ -7,6 +7,7 @@ import { systemClock, type Clock } from '../src/clock.js';
 import { ConfigError, type Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
+import { streamHandlers } from './coordinator-stream.js';
 import { rawCoordinatorService } from './definitions.js';
 import { GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
@@ -72,17 +73,18 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   let core: RunnableCore | null = null;
 
   const grpc = new GrpcServer(config);
-  grpc.server.addService(
-    rawCoordinatorService,
-    coordinatorHandlers({
-      core: () => core,
-      state,
-      clock,
-      metrics,
-      log,
-      maxMessageBytes: config.maxMessageMb * 1024 * 1024,
-    }),
-  );
+  const service = {
+    core: () => core,
+    state,
+    clock,
+    metrics,
+    log,
+    maxMessageBytes: config.maxMessageMb * 1024 * 1024,
+  };
+  grpc.server.addService(rawCoordinatorService, {
+    ...coordinatorHandlers(service),
+    ...streamHandlers({ ...service, ...config }),
+  });
   const registrar = streams.registrar(grpc.server);
   health.addTo(registrar);
   addReflection(registrar);

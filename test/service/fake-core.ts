@@ -22,6 +22,10 @@ export class FakeCore implements RunnableCore {
   answersAtOnce = true;
   /** Thrown by `decode` where set. */
   decodeError: unknown = null;
+  /** Thrown by `decode` for requests of these ids. */
+  readonly refuses = new Map<string, unknown>();
+  /** Requests that `decode` has seen. */
+  decoded = 0;
   /** Elements of the `resources` that an answer holds. */
   answerElements = 4;
   #warm: () => void = () => undefined;
@@ -51,6 +55,8 @@ export class FakeCore implements RunnableCore {
   }
 
   decode(message: CoordinateRequestMessage): Problem {
+    this.decoded++;
+    if (this.refuses.has(message.requestId)) throw this.refuses.get(message.requestId) as Error;
     if (this.decodeError !== null) throw this.decodeError as Error;
     return { requestId: message.requestId, outputValues: false, assignment: null } as unknown as Problem;
   }
