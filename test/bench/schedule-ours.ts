@@ -169,12 +169,11 @@ export async function simulateOurs(
   await runUntil(window.untilMs);
   const outcome = tally.outcome();
   // What still waits is answered after the window, where nothing counts.
-  let drained = false;
-  const ended = batcher.drain().then(() => {
-    drained = true;
-  });
-  while (!drained && clock.nextDueMs < window.untilMs + mostDrainMs) await runUntil(clock.nextDueMs);
-  if (!drained) throw new Error(`requests still wait ${mostDrainMs} ms after the last one came`);
+  const drain = { over: false };
+  const ended = batcher.drain().then(() => (drain.over = true));
+  await settle();
+  while (!drain.over && clock.nextDueMs < window.untilMs + mostDrainMs) await runUntil(clock.nextDueMs);
+  if (!drain.over) throw new Error(`requests still wait ${mostDrainMs} ms after the last one came`);
   await ended;
   await Promise.all(calls);
   return outcome;
