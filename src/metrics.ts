@@ -6,7 +6,20 @@ export const latencyBucketsSeconds = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
 
-export type ShedReason = 'queue_full' | 'deadline' | 'cancelled' | 'draining' | 'warming' | 'superseded';
+/**
+ * `displaced`: by a more urgent request while the queue was full; `unread`: the connection holds too many answers that were not
+ * taken from it.
+ */
+export type ShedReason =
+  | 'queue_full'
+  | 'displaced'
+  | 'predicted_late'
+  | 'deadline'
+  | 'unread'
+  | 'cancelled'
+  | 'draining'
+  | 'warming'
+  | 'superseded';
 export type DispatchReason = 'full' | 'delay' | 'idle' | 'drain';
 export type FailoverReason =
   'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
@@ -17,6 +30,8 @@ export interface Metrics {
   readonly batchSize: Histogram;
   readonly paddingRatio: Histogram;
   readonly queueDepth: Gauge;
+  readonly queueBytes: Gauge;
+  readonly tenantEngine: Counter<'tenant'>;
   readonly streamsOpen: Gauge;
   readonly shed: Counter<'reason'>;
   readonly batchDispatch: Counter<'reason'>;
@@ -79,6 +94,17 @@ export function createMetrics(registry: Registry): Metrics {
     streamsOpen: new Gauge({
       name: 'coordinate_streams_open',
       help: 'CoordinateStream calls that are open.',
+      registers,
+    }),
+    queueBytes: new Gauge({
+      name: 'coordinate_queue_bytes',
+      help: 'Bytes of the requests that wait for a batch.',
+      registers,
+    }),
+    tenantEngine: new Counter({
+      name: 'coordinate_tenant_engine_seconds_total',
+      help: 'Engine time charged to tenants; those without a configured weight are other.',
+      labelNames: ['tenant'],
       registers,
     }),
     shed: new Counter({

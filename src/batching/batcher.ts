@@ -8,20 +8,20 @@ import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
 import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
 import type { Bucket, TensorData } from '../operators/signature.js';
+import { Allowance, jobCost, lateError, type Load, predictedEndMs, type Prospect, verdictOn } from './admission.js';
+import { agentBucket, taskBucket } from './buckets.js';
 import { CostModel } from './cost-model.js';
 import { DrainRate } from './drain-rate.js';
-import type { Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
+import type { Inquiry, Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
 import { checkJob, packBatch, unpackSlot } from './pack.js';
-import { PendingSubmission, type Ticket } from './pending.js';
+import { type CostedJob, PendingSubmission, type Ticket } from './pending.js';
 import { decide, type BatchingView, type BatchLimits, type PlannedBatch } from './policy.js';
 import type { ProgramSource, RunFailure } from './program-source.js';
-import { WaitingRoom } from './queue.js';
+import { type Newcomer, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
 import { holdsNaN } from './run-check.js';
 
-export interface BatcherLimits extends BatchLimits {
-  /** Most submissions that wait at a time; one with many jobs counts once. */
-  readonly maxQueue: number;
-}
+/** A submission with many jobs counts once. */
+export interface BatcherLimits extends BatchLimits, RoomLimits {}
 
 export interface BatcherOptions {
   /** Calls back once what the event loop has read is dealt with. Absent: every submission is looked at by itself, at once. */
@@ -30,7 +30,15 @@ export interface BatcherOptions {
   readonly clock: Clock;
   readonly metrics: Pick<
     Metrics,
-    'stageDuration' | 'batchSize' | 'paddingRatio' | 'queueDepth' | 'shed' | 'batchDispatch' | 'costModelError'
+    | 'stageDuration'
+    | 'batchSize'
+    | 'paddingRatio'
+    | 'queueDepth'
+    | 'queueBytes'
+    | 'tenantEngine'
+    | 'shed'
+    | 'batchDispatch'
+    | 'costModelError'
   >;
   readonly limits: BatcherLimits;
 }
@@ -42,6 +50,9 @@ const packSmoothing = 0.1;
 
 /** Batches that other engines than the active one may have before nothing more is handed out. */
 const batchesElsewhere = 2;
+
+/** What a prediction is counted to have been short of where the request had to be given up, at least. */
+const longestMissMs = 5;
 
 /** A batch that the engine has. */
 interface RunningBatch {
@@ -64,6 +75,7 @@ export class Batcher implements JobRunner {
   readonly #compiling = new Set<string>();
   readonly #drainRate = new DrainRate();
   readonly #costs = new CostModel();
+  readonly #allowance = new Allowance();
   #packMs = 0;
   #draining = false;
   #pumpIsDue = false;
@@ -72,7 +84,7 @@ export class Batcher implements JobRunner {
 
   constructor(options: BatcherOptions) {
     this.#options = options;
-    this.#room = new WaitingRoom(options.limits.maxQueue);
+    this.#room = new WaitingRoom(options.limits);
   }
 
   /** Submissions that wait for a batch. */
@@ -89,20 +101,30 @@ export class Batcher implements JobRunner {
     const nowMs = this.#options.clock.nowMs();
     let pending: PendingSubmission;
     try {
-      this.#admit(submission, nowMs);
-      pending = new PendingSubmission(submission, nowMs, (aborted) =>
-        this.#fail(aborted, new CoordinatorError('CANCELLED', 'the call was cancelled'), 'cancelled'),
-      );
+      pending = this.#admit(submission, nowMs);
     } catch (thrown) {
       return Promise.reject(CoordinatorError.from(thrown));
     }
     this.#pending.add(pending);
-    for (const ticket of pending.tickets) {
-      this.#costs.know(ticket.key, ticket.job.spec);
-      this.#room.add(ticket);
-    }
+    for (const ticket of pending.tickets) this.#room.add(ticket);
     this.#pumpAfterTurn();
     return pending.promise;
+  }
+
+  refusal(inquiry: Inquiry): CoordinatorError | null {
+    const nowMs = this.#options.clock.nowMs();
+    try {
+      const newcomer = newcomerOf(inquiry, nowMs);
+      this.#placeFor(newcomer);
+      // It may need no engine at all where nothing is measured, and takes some time where it is.
+      const { deadlineMs, expectedAfterMs = 0 } = inquiry;
+      const prospect: Prospect = { deadlineMs, ownMs: 0, lastRunAtMs: nowMs, afterMs: expectedAfterMs };
+      const load = this.#loadFor(newcomer, nowMs);
+      if (!load.isIdle && verdictOn(load, prospect) === 'late') this.#refuseLate(load, prospect);
+      return null;
+    } catch (thrown) {
+      return CoordinatorError.from(thrown);
+    }
   }
 
   /** Refuses what comes from now on and dispatches the rest without holding it back. Resolves when all is answered. */
@@ -115,17 +137,90 @@ export class Batcher implements JobRunner {
     });
   }
 
-  #admit({ jobs, deadlineMs, signal, forbidFallback }: Submission, nowMs: number): void {
+  /** Lets a submission in, at the expense of others where the queue is full of less urgent ones. Throws where it is refused. */
+  #admit(submission: Submission, nowMs: number): PendingSubmission {
+    const { jobs, deadlineMs, signal, forbidFallback, expectedAfterMs = 0 } = submission;
     if (jobs.length === 0) throw new CoordinatorError('INTERNAL', 'a submission without jobs');
     if (signal.aborted) this.#refuse('cancelled', 'CANCELLED', 'the call was cancelled');
     if (this.#draining) this.#refuse('draining', 'DRAINING', 'the server is shutting down; call another replica');
     if (deadlineMs <= nowMs) this.#refuse('deadline', 'DEADLINE_EXPIRED', 'the deadline had passed on arrival');
     if (forbidFallback === true && this.#options.store.fallingBack) throw fallbackForbidden();
-    if (this.#room.isFull) {
-      const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
-      const message = `${this.#room.depth} requests are waiting, which is the limit; retry in ${retryAfterMs} ms`;
-      this.#refuse('queue_full', 'QUEUE_FULL', message, retryAfterMs);
+    const newcomer = newcomerOf(submission, nowMs);
+    const leaving = this.#placeFor(newcomer);
+    const costed = jobs.map((job) => this.#costed(job));
+    let mayBeDropped = true;
+    let endMs: number | null = null;
+    if (deadlineMs !== Infinity) {
+      const load = this.#loadFor(newcomer, nowMs);
+      const { ownMs, lastRunAtMs } = this.#together(costed);
+      const prospect: Prospect = { deadlineMs, ownMs, lastRunAtMs, afterMs: expectedAfterMs };
+      const verdict = verdictOn(load, prospect);
+      if (verdict === 'late') this.#refuseLate(load, prospect);
+      if (ownMs !== null) endMs = predictedEndMs(load, ownMs);
+      mayBeDropped = verdict === 'in_time';
     }
+    for (const party of leaving) this.#displace(party);
+    return new PendingSubmission(
+      submission,
+      costed,
+      { enqueuedMs: nowMs, mayBeDropped, predictedEndMs: endMs },
+      (aborted) => this.#fail(aborted, new CoordinatorError('CANCELLED', 'the call was cancelled'), 'cancelled'),
+    );
+  }
+
+  /** Who has to leave for it; throws QUEUE_FULL where it has to. */
+  #placeFor(newcomer: Newcomer): readonly PendingSubmission[] {
+    const leaving = this.#room.wouldDisplace(newcomer);
+    if (leaving !== null) return leaving;
+    const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
+    const { depth, bytes } = this.#room;
+    const message = `${depth} requests (${Math.ceil(bytes / 1024)} KiB) are waiting, which is the limit; retry in ${retryAfterMs} ms`;
+    this.#refuse('queue_full', 'QUEUE_FULL', message, retryAfterMs);
+  }
+
+  #displace(party: PendingSubmission): void {
+    const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
+    const message = `the queue is full, and a request that is more urgent or of a tenant with less in it took the place; retry in ${retryAfterMs} ms`;
+    this.#fail(party, new CoordinatorError('QUEUE_FULL', message, { retryAfterMs }), 'displaced');
+  }
+
+  #costed(job: Job): CostedJob {
+    const agents = agentBucket(job.agentCount);
+    const tasks = taskBucket(job.taskCount);
+    this.#costs.know(job.key, job.spec);
+    return { job, agents, tasks, cost: jobCost(job.key, agents, tasks, this.#options.limits.maxBatch, this.#costs) };
+  }
+
+  /** Of the jobs of a submission: the last one runs after the others have. */
+  #together(costed: readonly CostedJob[]): { readonly ownMs: number | null; readonly lastRunAtMs: number } {
+    let longestMs = 0;
+    let sharesMs = 0;
+    let lastRunAtMs = Infinity;
+    for (const { cost } of costed) {
+      if (cost.ownMs === null) return { ownMs: null, lastRunAtMs: -Infinity };
+      longestMs = Math.max(longestMs, cost.ownMs);
+      sharesMs += cost.shareMs;
+      lastRunAtMs = Math.min(lastRunAtMs, cost.lastRunAtMs);
+    }
+    return { ownMs: Math.max(longestMs, sharesMs / this.#options.store.concurrency), lastRunAtMs };
+  }
+
+  #loadFor(newcomer: Newcomer, nowMs: number): Load {
+    const { concurrency } = this.#options.store;
+    let engineMs = this.#room.aheadMs(newcomer);
+    const aheadMs = engineMs / concurrency;
+    engineMs = 0;
+    for (const { begunMs, expectedMs } of this.#running) {
+      if (expectedMs !== Infinity)
+        engineMs += begunMs === null ? expectedMs : Math.max(begunMs + expectedMs - nowMs, 0);
+    }
+    const isIdle = this.#running.size === 0 && this.#room.jobCount === 0;
+    return { nowMs, busyMs: engineMs / concurrency, aheadMs, isIdle, allowanceMs: this.#allowance.ms };
+  }
+
+  #refuseLate(load: Load, prospect: Prospect): never {
+    this.#options.metrics.shed.inc({ reason: 'predicted_late' });
+    throw lateError(load, prospect);
   }
 
   #refuse(reason: ShedReason, code: CoordinatorError['code'], message: string, retryAfterMs?: number): never {
@@ -158,7 +253,7 @@ export class Batcher implements JobRunner {
         waiting: this.#room,
         inFlight: this.#inFlightFor(store),
         concurrency: store.concurrency,
-        stageAtMs: this.#stageAtMs(nowMs),
+        ...this.#engineFree(nowMs),
         draining: this.#draining,
       };
       const decision = decide(view, nowMs, limits, this.#costs);
@@ -166,10 +261,13 @@ export class Batcher implements JobRunner {
         this.#wakeAt(Math.min(decision.untilMs, runningUntilMs));
         break;
       }
-      if (decision.kind === 'drop') for (const { party } of decision.expired) this.#expire(party);
-      else this.#dispatch(decision.batch, decision.reason);
+      if (decision.kind === 'drop') {
+        for (const { party } of decision.expired) this.#expire(party);
+        for (const { party } of decision.late) this.#dropLate(party);
+      } else this.#dispatch(decision.batch, decision.reason);
     }
     metrics.queueDepth.set(this.#room.depth);
+    metrics.queueBytes.set(this.#room.bytes);
   }
 
   /** Batches of the engine that takes work; those that another one has keep it busy only beyond a few. */
@@ -179,17 +277,22 @@ export class Batcher implements JobRunner {
     return Math.max(active, this.#running.size - batchesElsewhere);
   }
 
-  /** Just before the first of the batches that the engine executes is expected to be answered: then the next one is packed. */
-  #stageAtMs(nowMs: number): number {
+  /**
+   * When the first of the batches that the engine executes is expected to be answered, and when the next one is packed to be there
+   * by then.
+   */
+  #engineFree(nowMs: number): Pick<BatchingView<Ticket>, 'stageAtMs' | 'freeAtMs'> {
     let stageAtMs = Infinity;
+    let freeAtMs = Infinity;
     let places = this.#options.store.concurrency;
     for (const batch of this.#running) {
       if (!this.#options.store.isActive(batch.program)) continue;
       if (places-- <= 0) break;
       batch.begunMs ??= nowMs;
       stageAtMs = Math.min(stageAtMs, batch.begunMs + (1 - earlyShare) * batch.expectedMs);
+      freeAtMs = Math.min(freeAtMs, batch.begunMs + batch.expectedMs);
     }
-    return stageAtMs - this.#packMs;
+    return { stageAtMs: stageAtMs - this.#packMs, freeAtMs };
   }
 
   /** Rejects what ran past its deadline; the batch goes on for the others. Returns the next deadline of a running job. */
@@ -293,10 +396,8 @@ export class Batcher implements JobRunner {
   async #run(batch: RunningBatch, reason: DispatchReason): Promise<void> {
     const { clock, metrics } = this.#options;
     const { program } = batch;
-    for (const ticket of batch.tickets) {
-      this.#room.remove(ticket);
-      ticket.party.begin();
-    }
+    this.#charge(batch);
+    for (const { party } of batch.tickets) party.begin();
     const dispatchedMs = clock.nowMs();
     const { members, inputs } = this.#pack(batch);
     if (members.length === 0) return;
@@ -328,6 +429,16 @@ export class Batcher implements JobRunner {
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
     // Of a batch of one, an answer may hold the engine's own arrays.
     if (program.bucket.batch > 1) result.release?.();
+  }
+
+  /** Takes the batch's jobs out of the queue, at the expense of their tenants. */
+  #charge({ program, tickets, expectedMs }: RunningBatch): void {
+    const { key } = tickets[0]!.job;
+    const engineMs = expectedMs === Infinity ? this.#costs.runMs(key, program.bucket) : expectedMs;
+    const shareSeconds = engineMs / tickets.length / 1000;
+    for (const { label } of this.#room.take(tickets, engineMs)) {
+      this.#options.metrics.tenantEngine.inc({ tenant: label }, shareSeconds);
+    }
   }
 
   /** A batch that was staged behind another took the engine only the time since its turn came, whatever the engine counts as its run. */
@@ -423,7 +534,10 @@ export class Batcher implements JobRunner {
         this.#observeStages(timings);
         const batchSize = members.length;
         const result = { outputs, bucket, batchSize, engine, device, fingerprint, timings };
-        if (party.complete(index, result)) this.#forget(party);
+        if (party.complete(index, result)) {
+          if (party.predictedEndMs !== null) this.#allowance.observe(times.answeredMs - party.predictedEndMs);
+          this.#forget(party);
+        }
       } catch (thrown) {
         this.#fail(party, CoordinatorError.from(thrown));
       }
@@ -439,7 +553,22 @@ export class Batcher implements JobRunner {
     stageDuration.observe({ stage: 'transfer_out' }, transferOutMs / 1000);
   }
 
+  #dropLate(pending: PendingSubmission): void {
+    const message =
+      'others went first for so long that by measured times the answer could no longer be ready before the deadline';
+    const retryAfterMs = this.#drainRate.retryAfterMs(this.#room.jobCount);
+    this.#observeMiss(pending);
+    this.#fail(pending, new CoordinatorError('PREDICTED_LATE', message, { retryAfterMs }), 'predicted_late');
+  }
+
+  /** It was let in on a prediction that did not hold. */
+  #observeMiss({ predictedEndMs: endMs, settled }: PendingSubmission): void {
+    if (endMs !== null && !settled)
+      this.#allowance.observe(Math.max(this.#options.clock.nowMs() - endMs, longestMissMs));
+  }
+
   #expire(pending: PendingSubmission): void {
+    this.#observeMiss(pending);
     const where = pending.started ? 'while the request was executed' : 'while the request waited for a batch';
     this.#fail(pending, new CoordinatorError('DEADLINE_EXPIRED', `the deadline passed ${where}`), 'deadline');
   }
@@ -450,6 +579,7 @@ export class Batcher implements JobRunner {
     for (const ticket of pending.tickets) this.#room.remove(ticket);
     if (shed !== undefined && !pending.started) this.#options.metrics.shed.inc({ reason: shed });
     this.#options.metrics.queueDepth.set(this.#room.depth);
+    this.#options.metrics.queueBytes.set(this.#room.bytes);
     this.#forget(pending);
   }
 
@@ -460,6 +590,13 @@ export class Batcher implements JobRunner {
     this.#whenEmpty = [];
     for (const resolve of whenEmpty) resolve();
   }
+}
+
+function newcomerOf(
+  { tenant = '', priority, bytes = 0, deadlineMs, expectedAfterMs = 0 }: Inquiry,
+  nowMs: number,
+): Newcomer {
+  return { tenant, priority, bytes, urgencyMs: urgencyOf(nowMs, deadlineMs - expectedAfterMs) };
 }
 
 function fallbackForbidden(cause?: CoordinatorError): CoordinatorError {

@@ -67,6 +67,14 @@ export class CostModel implements RunCosts {
     return this.#current.specs.get(key)?.shapes.has(shapeCode(bucket)) === true;
   }
 
+  /** When a run with this N and M, of whatever batch size, ended last on the engine that ran last; -Infinity where there was none. */
+  lastRunAtMs(key: string, bucket: Bucket): number {
+    let lastMs = -Infinity;
+    const sizes = this.#current.specs.get(key)?.shapes.get(shapeCode(bucket));
+    if (sizes !== undefined) for (const { lastRunAtMs } of sizes) if (lastRunAtMs > lastMs) lastMs = lastRunAtMs;
+    return lastMs;
+  }
+
   runMs(key: string, bucket: Bucket): number {
     const { specs, slowness } = this.#current;
     const known = specs.get(key);

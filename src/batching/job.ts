@@ -1,5 +1,6 @@
 /** A job is one problem's share of a batch: what the batcher queues, packs, runs and splits. */
 import type { Parameters } from '../engine/engine.js';
+import type { CoordinatorError } from '../errors.js';
 import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
 import type { Priority } from '../problem.js';
 
@@ -72,8 +73,16 @@ export interface JobResult {
 /** What the service needs of the batcher. */
 export interface JobRunner {
   /**
-   * One result per job, in order. Rejects with QUEUE_FULL, DRAINING, DEADLINE_EXPIRED, CANCELLED, ENGINE_FAILED,
+   * One result per job, in order. Rejects with QUEUE_FULL, PREDICTED_LATE, DRAINING, DEADLINE_EXPIRED, CANCELLED, ENGINE_FAILED,
    * COMPILE_FAILED, FALLBACK_FORBIDDEN or INTERNAL; every submission settles exactly once.
    */
   submit(submission: Submission): Promise<readonly JobResult[]>;
+  /**
+   * Why a submission of which no more is known would be refused now, whatever its jobs are; null where it may be let in. For refusing
+   * calls before they are decoded. A refusal is counted as one.
+   */
+  refusal?(inquiry: Inquiry): CoordinatorError | null;
 }
+
+/** What is known of a submission before its jobs are. */
+export type Inquiry = Pick<Submission, 'priority' | 'tenant' | 'bytes' | 'expectedAfterMs' | 'deadlineMs'>;

@@ -2,8 +2,8 @@
 import type { LoadedProgram } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Job, JobResult, Submission } from './job.js';
-import { agentBucket, taskBucket } from './buckets.js';
-import type { Party, QueuedJob } from './queue.js';
+import type { JobCost } from './admission.js';
+import { urgencyOf, type Party, type QueuedJob } from './queue.js';
 
 /** A job in the queue or in a batch. */
 export interface Ticket extends QueuedJob {
@@ -18,13 +18,32 @@ export interface Ticket extends QueuedJob {
   compiling: string | null;
 }
 
+/** A job with what it will take: `agents` and `tasks` of the smallest bucket that holds it. */
+export interface CostedJob {
+  readonly job: Job;
+  readonly agents: number;
+  readonly tasks: number;
+  readonly cost: JobCost;
+}
+
+export interface Terms {
+  readonly enqueuedMs: number;
+  /** Whether it is dropped once it can no longer be in time by measured times. */
+  readonly mayBeDropped: boolean;
+  /** When it is expected to be done; null where that cannot be told. */
+  readonly predictedEndMs: number | null;
+}
+
 export class PendingSubmission implements Party {
   /** Owned by the waiting room. */
   waiting = 0;
   /** Whether any of its jobs has been in a batch. */
   started = false;
   readonly #onBegun: (() => void) | undefined;
+  readonly tenant: string;
+  readonly bytes: number;
   readonly forbidFallback: boolean;
+  readonly predictedEndMs: number | null;
   readonly promise: Promise<readonly JobResult[]>;
   readonly tickets: readonly Ticket[];
   readonly #signal: AbortSignal;
@@ -35,21 +54,35 @@ export class PendingSubmission implements Party {
   #resolve!: (results: readonly JobResult[]) => void;
   #reject!: (error: CoordinatorError) => void;
 
-  /** `onAbort` is called when the caller goes away before the answer. SIZE_LIMIT where a job fits no bucket. */
-  constructor(submission: Submission, enqueuedMs: number, onAbort: (pending: PendingSubmission) => void) {
-    const { jobs, priority, deadlineMs, signal, forbidFallback = false } = submission;
+  /** `costed`: one for each of the jobs. `onAbort` is called when the caller goes away before the answer. */
+  constructor(
+    submission: Submission,
+    costed: readonly CostedJob[],
+    { enqueuedMs, mayBeDropped, predictedEndMs }: Terms,
+    onAbort: (pending: PendingSubmission) => void,
+  ) {
+    const { jobs, priority, deadlineMs, signal, forbidFallback = false, expectedAfterMs = 0 } = submission;
     this.forbidFallback = forbidFallback;
+    this.tenant = submission.tenant ?? '';
+    this.bytes = submission.bytes ?? 0;
+    this.predictedEndMs = predictedEndMs;
     this.#onBegun = submission.onBegun;
-    this.tickets = jobs.map((job, index) => ({
+    const endByMs = deadlineMs - expectedAfterMs;
+    const urgencyMs = urgencyOf(enqueuedMs, endByMs);
+    this.tickets = costed.map(({ job, agents, tasks, cost: { ownMs, shareMs } }, index) => ({
       party: this,
       job,
       index,
       key: job.key,
-      agents: agentBucket(job.agentCount),
-      tasks: taskBucket(job.taskCount),
+      agents,
+      tasks,
       priority,
       enqueuedMs,
       deadlineMs,
+      dueMs: ownMs === null || !mayBeDropped ? Infinity : endByMs,
+      startByMs: ownMs === null || !mayBeDropped ? deadlineMs : Math.min(endByMs - ownMs, deadlineMs),
+      urgencyMs,
+      costMs: shareMs,
       failedOn: null,
       compiling: null,
     }));

@@ -1,28 +1,30 @@
 /**
  * When to dispatch which jobs: one pure function of the queue, the engine's load, what runs cost and the time.
  *
- * Order: first come, first served within a priority. A priority is worth a head start: each level above LOW counts as
- * having come `headStartMs` earlier. So HIGH goes before NORMAL before LOW among jobs of about the same age, and nobody
- * starves: whatever comes two head starts after a LOW job stays behind it.
+ * Order: the waiting room's (`queue.ts`): fair between tenants, by priority, then the most urgent first.
+ *
+ * Late: a job that could not be done in time even if it ran at once and alone (`startByMs`) is dropped before it costs anything.
  *
  * When: an idle engine never waits. While it is busy one more batch is staged behind the running ones, so that the engine
- * goes on without a gap. That batch is held back to grow until the engine is about to be free, or until the oldest job has
- * waited `maxQueueDelayMs`, whichever is first, or until a batch is full (before that time a full batch may go before the
- * first job's, if its lead is of no lower priority). All else waits in the queue, where batches grow with the load by
- * themselves.
+ * goes on without a gap: just before it is about to be free, so that whoever is urgent by then leads, and all who came until then may join; where
+ * nothing alike was measured, when the oldest job has waited `maxQueueDelayMs`. A full batch is staged at once. All else waits in the queue,
+ * where batches grow with the load by themselves.
  *
  * What: the first job in order leads, and later ones of its key join it in order, as far as the bucket's batch limit goes;
  * `nextBatchSize` says how many of them run at once. Jobs of other sizes join while sharing wastes at most
  * `maxPaddingWaste` of the batch (of the cells (N x M) of its slots, the share that the jobs would not have been padded
  * to in their own smallest buckets) and costs the engine no more than running them by themselves would. So jobs of one bucket
  * always share, and a job alone always runs in its own. With a limit of w sharing costs at most 1/(1-w) times the work.
+ *
+ * In time: where a member would be late in a batch of that size, all sizes up to it are compared by how many of those that wait they let be
+ * done in time; members that would be late are left out.
  */
 import type { DispatchReason } from '../metrics.js';
 import type { Bucket } from '../operators/signature.js';
 import type { Priority } from '../problem.js';
 import { batchSizes, maxBatch, smallestBatch } from './buckets.js';
 import type { RunCosts } from './cost-model.js';
-import { nextBatchSize } from './split.js';
+import { mostInTime, nextBatchSize } from './split.js';
 
 export interface BatchLimits {
   /** Most jobs in a batch, on top of the ladder's own limit. */
@@ -35,11 +37,11 @@ export interface BatchLimits {
 /** Two jobs share if the smaller has a quarter of the larger's cells; a tiny one rides only along with two full ones. */
 export const defaultMaxPaddingWaste = 0.4;
 
-/** A tenth of a second: ten ticks of a fast simulator, below what a person notices. */
-export const headStartMs = 100;
-
 /** Batches handed to the engine beyond what it runs at once. */
 const stagedBatches = 1;
+
+/** Jobs behind a batch whose deadlines count for its size. */
+const rivalsLookedAt = 128;
 
 export interface WaitingJob {
   readonly key: string;
@@ -49,25 +51,34 @@ export interface WaitingJob {
   readonly priority: Priority;
   readonly enqueuedMs: number;
   readonly deadlineMs: number;
+  /** When the engine must be done with it for the answer to be in time; at most `deadlineMs`. */
+  readonly dueMs: number;
+  /** When it must begin at the latest to be done by `dueMs`, by measured costs; `deadlineMs` where they are not known. */
+  readonly startByMs: number;
+  /** `urgencyOf` of its arrival and `dueMs`. */
+  readonly urgencyMs: number;
   /** Names the program without which the job cannot run and which is being compiled; null: can run. */
   readonly compiling: string | null;
 }
 
 export interface BatchingView<J extends WaitingJob> {
-  /** In order of `rankOf`; at equal ranks the higher priority first, then by arrival. */
-  readonly waiting: { inOrder(): readonly J[]; readonly earliestDeadlineMs: number };
+  /** `earliestStartByMs`: of all jobs; Infinity where there is none. */
+  readonly waiting: { inOrder(): readonly J[]; readonly earliestStartByMs: number };
   /** Batches that the engine has and has not answered. */
   readonly inFlight: number;
   /** Below this many in flight the engine is idle. */
   readonly concurrency: number;
   /** When one more should be handed over so that the engine goes on without a gap; Infinity where that cannot be told. */
   readonly stageAtMs: number;
+  /** When the engine is expected to be free for one more; Infinity where that cannot be told. */
+  readonly freeAtMs: number;
   /** Nothing more will come, so nothing is held back to grow. */
   readonly draining: boolean;
 }
 
 export type Decision<J extends WaitingJob> =
-  | { readonly kind: 'drop'; readonly expired: readonly J[] }
+  /** `late`: their deadline is still to come. */
+  | { readonly kind: 'drop'; readonly expired: readonly J[]; readonly late: readonly J[] }
   | { readonly kind: 'dispatch'; readonly batch: PlannedBatch<J>; readonly reason: DispatchReason }
   /** Nothing to do before `untilMs` (Infinity: before something changes). */
   | { readonly kind: 'wait'; readonly untilMs: number };
@@ -78,11 +89,6 @@ export interface PlannedBatch<J extends WaitingJob> {
   readonly bucket: Bucket;
 }
 
-/** Jobs are served in ascending rank: arrival, less the head start of the priority. */
-export function rankOf(priority: Priority, enqueuedMs: number): number {
-  return enqueuedMs - headStartMs * levelOf(priority);
-}
-
 /** The next thing to do. Ask again after doing it, until it says `wait`. */
 export function decide<J extends WaitingJob>(
   view: BatchingView<J>,
@@ -90,48 +96,63 @@ export function decide<J extends WaitingJob>(
   limits: BatchLimits,
   costs: RunCosts,
 ): Decision<J> {
-  const { waiting, inFlight, concurrency, draining } = view;
-  const { earliestDeadlineMs } = waiting;
-  if (earliestDeadlineMs <= nowMs) {
-    return { kind: 'drop', expired: waiting.inOrder().filter((job) => job.deadlineMs <= nowMs) };
-  }
-  if (inFlight >= concurrency + stagedBatches) return { kind: 'wait', untilMs: earliestDeadlineMs };
+  const { waiting, inFlight, concurrency } = view;
+  const { earliestStartByMs } = waiting;
+  if (earliestStartByMs <= nowMs) return dropped(waiting.inOrder(), nowMs);
+  if (inFlight >= concurrency + stagedBatches) return { kind: 'wait', untilMs: earliestStartByMs };
 
-  const runnable = waiting.inOrder().filter((job) => job.compiling === null);
-  const first = runnable[0];
-  if (first === undefined) return { kind: 'wait', untilMs: earliestDeadlineMs };
+  const isIdle = inFlight < concurrency;
+  const startMs = isIdle || view.freeAtMs === Infinity ? nowMs : Math.max(view.freeAtMs, nowMs);
+  const runnable = waiting.inOrder().filter((job) => job.compiling === null && job.startByMs > startMs);
+  if (runnable.length === 0) return { kind: 'wait', untilMs: earliestStartByMs };
+  const batch = batchFrom(runnable, limits, costs);
+  const reason = reasonFor(view, batch, runnable, nowMs, limits);
+  if (typeof reason === 'number') return { kind: 'wait', untilMs: Math.min(reason, earliestStartByMs) };
   const places = Math.max(concurrency - inFlight, 1);
-  const batch = batchFrom(runnable, 0, limits, costs);
-  const dispatch = (planned: PlannedBatch<J>, reason: DispatchReason): Decision<J> => ({
-    kind: 'dispatch',
-    batch: sized(planned, places, limits, costs),
-    reason,
-  });
-  if (isFull(batch, limits)) return dispatch(batch, 'full');
-  if (inFlight < concurrency) return dispatch(batch, draining ? 'drain' : 'idle');
-  if (draining) return dispatch(batch, 'drain');
-  const heldUntilMs = Math.min(oldestOf(runnable) + limits.maxQueueDelayMs, view.stageAtMs);
-  if (heldUntilMs <= nowMs) return dispatch(batch, 'delay');
-  const full = fullBatch(runnable, limits, costs);
-  if (full !== null) return dispatch(full, 'full');
-  return { kind: 'wait', untilMs: Math.min(heldUntilMs, earliestDeadlineMs) };
+  return { kind: 'dispatch', batch: sized(batch, runnable, startMs, places, limits, costs), reason };
 }
 
-/** The job at `lead`, joined by those after it that may share its batch. Its bucket holds all of them. */
+function dropped<J extends WaitingJob>(jobs: readonly J[], nowMs: number): Decision<J> {
+  const expired: J[] = [];
+  const late: J[] = [];
+  for (const job of jobs) {
+    if (job.deadlineMs <= nowMs) expired.push(job);
+    else if (job.startByMs <= nowMs) late.push(job);
+  }
+  return { kind: 'drop', expired, late };
+}
+
+/** Why the batch goes now, or until when it is held back. */
+function reasonFor<J extends WaitingJob>(
+  { inFlight, concurrency, draining, stageAtMs }: BatchingView<J>,
+  batch: PlannedBatch<J>,
+  runnable: readonly J[],
+  nowMs: number,
+  limits: BatchLimits,
+): DispatchReason | number {
+  if (isFull(batch, limits)) return 'full';
+  if (draining) return 'drain';
+  if (inFlight < concurrency) return 'idle';
+  const heldUntilMs = stageAtMs === Infinity ? oldestOf(runnable) + limits.maxQueueDelayMs : stageAtMs;
+  return heldUntilMs <= nowMs ? 'delay' : heldUntilMs;
+}
+
+/** The first job, joined by those after it that may share its batch. Its bucket holds all of them. */
 function batchFrom<J extends WaitingJob>(
   runnable: readonly J[],
-  lead: number,
   limits: BatchLimits,
   costs: RunCosts,
 ): PlannedBatch<J> {
-  const first = runnable[lead]!;
+  const first = runnable[0]!;
+  const { key } = first;
   const jobs = [first];
   let { agents, tasks } = first;
   let ownCells = cellsOf(agents, tasks);
   let limit = maxBatch(agents, tasks, limits.maxBatch);
-  for (let i = lead + 1; i < runnable.length && jobs.length < limit; i++) {
+  let alike: ReadonlyMap<number, number> | null = null;
+  for (let i = 1; i < runnable.length && jobs.length < limit; i++) {
     const job = runnable[i]!;
-    if (job.key !== first.key) continue;
+    if (job.key !== key) continue;
     const sharedAgents = Math.max(agents, job.agents);
     const sharedTasks = Math.max(tasks, job.tasks);
     const sharedLimit = maxBatch(sharedAgents, sharedTasks, limits.maxBatch);
@@ -139,10 +160,11 @@ function batchFrom<J extends WaitingJob>(
     const waste = 1 - sharedOwnCells / ((jobs.length + 1) * cellsOf(sharedAgents, sharedTasks));
     if (jobs.length >= sharedLimit || waste > limits.maxPaddingWaste) continue;
     if (job.agents !== agents || job.tasks !== tasks) {
-      const alone = runnable.filter((other) => alike(other, job)).length;
-      const slotMs = (n: number, m: number) => slotCost(job.key, n, m, limits, costs);
+      alike ??= countsOfSizes(runnable, key);
+      const count = alike.get(sizeCode(job))!;
+      const slotMs = (n: number, m: number) => slotCost(key, n, m, limits, costs);
       const sharingMs = (jobs.length + 1) * slotMs(sharedAgents, sharedTasks) - jobs.length * slotMs(agents, tasks);
-      if (sharingMs > ownCost(job, alone, limits, costs)) continue;
+      if (sharingMs > ownCost(job, count, limits, costs)) continue;
     }
     jobs.push(job);
     agents = sharedAgents;
@@ -156,20 +178,35 @@ function batchFrom<J extends WaitingJob>(
 /** With as many slots as should run at once, and only as large as they need. */
 function sized<J extends WaitingJob>(
   { jobs, bucket }: PlannedBatch<J>,
+  runnable: readonly J[],
+  startMs: number,
   places: number,
   limits: BatchLimits,
   costs: RunCosts,
 ): PlannedBatch<J> {
+  const { key } = jobs[0]!;
   const sizes = batchSizes(bucket.agents, bucket.tasks, limits.maxBatch);
-  const runMs = (size: number) => costs.runMs(jobs[0]!.key, { ...bucket, batch: size });
-  const batch = nextBatchSize(jobs.length, places, sizes, runMs);
+  const runMs = (size: number) => costs.runMs(key, { ...bucket, batch: size });
+  let batch = nextBatchSize(jobs.length, places, sizes, runMs);
+  let ordered = jobs;
+  const endMs = startMs + (jobs.some(({ dueMs }) => dueMs !== Infinity) ? runMs(batch) : 0);
+  if (jobs.slice(0, batch).some(({ dueMs }) => dueMs < endMs)) {
+    const usable = sizes.filter((size) => size <= batch);
+    const rivals = runnable.filter((job) => job.key === key).slice(0, rivalsLookedAt);
+    batch = mostInTime(jobs, rivals, startMs, usable, runMs);
+    const dueAfterMs = startMs + runMs(batch);
+    const inTime = jobs.filter(({ dueMs }) => dueMs >= dueAfterMs);
+    // Where all would be late, by estimates that are no better than that, the first one is tried.
+    if (inTime.length > 0) ordered = inTime;
+    batch = Math.min(batch, smallestBatch(ordered.length, bucket.agents, bucket.tasks, limits.maxBatch));
+  }
   let agents = 0;
   let tasks = 0;
-  for (const job of jobs.slice(0, batch)) {
+  for (const job of ordered.slice(0, batch)) {
     agents = Math.max(agents, job.agents);
     tasks = Math.max(tasks, job.tasks);
   }
-  return { jobs, bucket: { batch, agents, tasks } };
+  return { jobs: ordered, bucket: { batch, agents, tasks } };
 }
 
 /** What one more slot of a batch costs the engine. */
@@ -186,25 +223,15 @@ function ownCost({ key, agents, tasks }: WaitingJob, count: number, limits: Batc
   const batch = smallestBatch(together, agents, tasks, limits.maxBatch);
   return costs.runMs(key, { batch, agents, tasks }) / together;
 }
-/** The first full batch, other than the first job's own, whose lead has at least that job's priority. */
-function fullBatch<J extends WaitingJob>(
-  runnable: readonly J[],
-  limits: BatchLimits,
-  costs: RunCosts,
-): PlannedBatch<J> | null {
-  const first = runnable[0]!;
-  const tried: J[] = [first];
-  for (const [lead, job] of runnable.entries()) {
-    if (levelOf(job.priority) < levelOf(first.priority) || tried.some((other) => alike(job, other))) continue;
-    tried.push(job);
-    const batch = batchFrom(runnable, lead, limits, costs);
-    if (isFull(batch, limits)) return batch;
-  }
-  return null;
+/** How many jobs of a key there are of each size. */
+function countsOfSizes(jobs: readonly WaitingJob[], key: string): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  for (const job of jobs) if (job.key === key) counts.set(sizeCode(job), (counts.get(sizeCode(job)) ?? 0) + 1);
+  return counts;
 }
 
-function alike(a: WaitingJob, b: WaitingJob): boolean {
-  return a.agents === b.agents && a.tasks === b.tasks && a.key === b.key;
+function sizeCode({ agents, tasks }: WaitingJob): number {
+  return agents * 2 ** 16 + tasks;
 }
 
 function isFull({ jobs, bucket }: PlannedBatch<WaitingJob>, limits: BatchLimits): boolean {
@@ -215,10 +242,6 @@ function oldestOf(jobs: readonly WaitingJob[]): number {
   let oldestMs = Infinity;
   for (const { enqueuedMs } of jobs) oldestMs = Math.min(oldestMs, enqueuedMs);
   return oldestMs;
-}
-
-function levelOf(priority: Priority): number {
-  return priority === 'HIGH' ? 2 : priority === 'NORMAL' ? 1 : 0;
 }
 
 /** A program without a task axis has one column of cells. */

@@ -29,6 +29,48 @@ export function nextBatchSize(
   return largestWithin(count, usable, costs, (cost, rest) => Math.max(cost, least[rest]!));
 }
 
+/** What has to be done by when, in order. */
+interface Due {
+  readonly dueMs: number;
+}
+
+/**
+ * The batch size, one of `sizes` (ascending), to begin with at `startMs` so that most of `rivals` are done in time, and among such sizes the
+ * one with which that takes least. A batch takes the first of its candidates that are in time with it; those after the first batch, all
+ * `rivals` that are left, run in the largest size while any is in time. `candidates` are the rivals that fit the batch.
+ */
+export function mostInTime<J extends Due>(
+  candidates: readonly J[],
+  rivals: readonly J[],
+  startMs: number,
+  sizes: readonly number[],
+  runMs: (size: number) => number,
+): number {
+  const largest = sizes.at(-1)!;
+  const largestMs = runMs(largest);
+  let best = sizes[0]!;
+  let most = -1;
+  let leastMs = Infinity;
+  for (const size of sizes) {
+    let endMs = startMs + runMs(size);
+    const first = new Set<J>();
+    for (const job of candidates) if (first.size < size && job.dueMs >= endMs) first.add(job);
+    if (first.size === 0) continue;
+    let count = first.size;
+    let left = rivals.filter((job) => !first.has(job));
+    for (;;) {
+      const nextMs = endMs + largestMs;
+      left = left.filter(({ dueMs }) => dueMs >= nextMs);
+      if (left.length === 0) break;
+      count += Math.min(left.length, largest);
+      left = left.slice(largest);
+      endMs = nextMs;
+    }
+    if (count > most || (count === most && endMs < leastMs)) [best, most, leastMs] = [size, count, endMs];
+  }
+  return best;
+}
+
 /** `elsewhere`: the same for one place less; null: there is one place only. */
 function leastTimes(
   count: number,

@@ -5,9 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { Batcher } from '../../src/batching/batcher.js';
 import { agentBucket, maxBatch, sizeLadder, taskBucket } from '../../src/batching/buckets.js';
 import type { Job, JobResult } from '../../src/batching/job.js';
-import { rankOf } from '../../src/batching/policy.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { createMetrics } from '../../src/metrics.js';
+import type { Priority } from '../../src/problem.js';
 import type { Bucket } from '../../src/operators/signature.js';
 import { expectedPlan, FakePrograms, givenJob, givenSpec, type FakeRun } from '../fake-programs.js';
 import { settle, VirtualClock } from '../virtual-clock.js';
@@ -33,6 +33,9 @@ const arrivals = fc.record({
   deadlineInMs: fc.constantFrom(Infinity, Infinity, Infinity, 0, 1, 7, 30, 200),
   cancelInMs: fc.constantFrom(Infinity, Infinity, Infinity, Infinity, 0, 1, 7, 30),
   forbidFallback: fc.constantFrom(false, false, false, true),
+  tenant: fc.constantFrom('', '', 'a', 'b'),
+  bytes: fc.constantFrom(0, 0, 10, 60, 500),
+  expectedAfterMs: fc.constantFrom(0, 0, 0, 2, 15),
 });
 
 const scenarios = fc.record({
@@ -41,6 +44,8 @@ const scenarios = fc.record({
     maxBatch: fc.constantFrom(1, 2, 3, 8, 32),
     maxQueueDelayMs: fc.constantFrom(0, 2, 10),
     maxQueue: fc.constantFrom(1, 4, 64),
+    maxQueueBytes: fc.constantFrom<number>(100, 10_000),
+    tenantWeights: fc.constantFrom(new Map<string, number>(), new Map([['a', 4]])),
     maxPaddingWaste: fc.constantFrom(0, 0.4, 0.9),
   }),
   concurrency: fc.constantFrom(1, 1, 2),
@@ -57,6 +62,9 @@ type Scenario = typeof scenarios extends fc.Arbitrary<infer S> ? S : never;
 
 interface Call {
   readonly jobs: readonly TrackedJob[];
+  readonly tenant: string;
+  readonly priority: Priority;
+  readonly bytes: number;
   readonly deadlineMs: number;
   readonly controller: AbortController;
   /** One of its batches failed for good, so its rejection is on its way. */
@@ -69,8 +77,6 @@ interface Call {
 interface TrackedJob {
   readonly job: Job;
   readonly own: Bucket;
-  readonly rank: number;
-  readonly arrivedMs: number;
   runs: number;
   failures: number;
 }
@@ -85,6 +91,8 @@ class Simulation {
   readonly #byMark = new Map<number, { readonly call: Call; readonly tracked: TrackedJob }>();
   /** Failed assertions that the batcher or a promise would otherwise take for a failing engine. */
   readonly #violations: unknown[] = [];
+  /** Whether any batch has run. */
+  #measured = false;
   #drained: Promise<void> | null = null;
 
   constructor(scenario: Scenario) {
@@ -143,19 +151,21 @@ class Simulation {
     expect(this.#batcher.inFlight).toBe(0);
   }
 
-  #arrive({ jobs, priority, deadlineInMs, cancelInMs, forbidFallback }: Scenario['arrivals'][number]): void {
+  #arrive(arrival: Scenario['arrivals'][number]): void {
+    const { jobs, priority, deadlineInMs, cancelInMs, forbidFallback, tenant, bytes, expectedAfterMs } = arrival;
     const nowMs = this.clock.nowMs();
     const tracked = jobs.map(({ agentCount, taskCount, iterations }, i): TrackedJob => ({
       job: givenJob(agentCount, taskCount, this.#byMark.size + i + 1, givenSpec(iterations)),
       own: { batch: 1, agents: agentBucket(agentCount), tasks: taskBucket(taskCount) },
-      rank: rankOf(priority, nowMs),
-      arrivedMs: nowMs,
       runs: 0,
       failures: 0,
     }));
     const controller = new AbortController();
     const call: Call = {
       jobs: tracked,
+      tenant,
+      priority,
+      bytes,
       deadlineMs: nowMs + deadlineInMs,
       controller,
       failing: false,
@@ -169,18 +179,21 @@ class Simulation {
       call.outcome = outcome;
       call.answers++;
     };
-    const depthBefore = this.#batcher.depth;
+    const waitingBefore = this.#waiting();
     this.#batcher
       .submit({
         jobs: tracked.map(({ job }) => job),
         priority,
         forbidFallback,
+        tenant,
+        bytes,
+        expectedAfterMs,
         deadlineMs: call.deadlineMs,
         signal: controller.signal,
       })
       .then(settled, (thrown: unknown) => {
         settled(thrown as CoordinatorError);
-        this.#keep(() => this.#checkRefusal(thrown, depthBefore));
+        this.#keep(() => this.#checkRefusal(thrown, call, waitingBefore));
       });
     if (cancelInMs !== Infinity) this.clock.after(cancelInMs, () => controller.abort());
   }
@@ -193,11 +206,26 @@ class Simulation {
     }
   }
 
-  #checkRefusal(thrown: unknown, depthBefore: number): void {
+  #checkRefusal(thrown: unknown, { bytes, deadlineMs }: Call, waitingBefore: readonly Call[]): void {
     if (!(thrown instanceof CoordinatorError) || thrown.code === 'INTERNAL') throw thrown;
-    if (thrown.code !== 'QUEUE_FULL') return;
-    expect(depthBefore).toBeGreaterThanOrEqual(this.#scenario.limits.maxQueue);
-    expect(thrown.retryAfterMs).toBeGreaterThan(0);
+    if (thrown.code === 'PREDICTED_LATE') {
+      expect(deadlineMs).toBeLessThan(Infinity);
+      expect(this.#measured).toBe(true);
+    }
+    if (thrown.code === 'PREDICTED_LATE' || thrown.code === 'QUEUE_FULL')
+      expect(thrown.retryAfterMs).toBeGreaterThan(0);
+    // One that is displaced was let in before.
+    if (thrown.code !== 'QUEUE_FULL' || thrown.message.includes('took the place')) return;
+    const { maxQueue, maxQueueBytes } = this.#scenario.limits;
+    const held = waitingBefore.reduce((sum, call) => sum + call.bytes, bytes);
+    expect(waitingBefore.length >= maxQueue || held > maxQueueBytes).toBe(true);
+  }
+
+  /** Calls with jobs that wait; those that had their answer by now are not among them. */
+  #waiting(): readonly Call[] {
+    return this.calls.filter(
+      ({ answers, jobs }) => answers === 0 && jobs.some(({ runs, failures }) => runs === failures),
+    );
   }
 
   /** A batch was handed to the engine. */
@@ -209,7 +237,6 @@ class Simulation {
     expect(members.length).toBeLessThanOrEqual(maxBatch(bucket.agents, bucket.tasks, limits.maxBatch));
     expect(sizeLadder).toContain(bucket.agents);
     expect(sizeLadder).toContain(bucket.tasks);
-    let firstRank = Infinity;
     for (const { call, tracked } of members) {
       expect(tracked.job.key).toBe(key);
       expect(tracked.own.agents).toBeLessThanOrEqual(bucket.agents);
@@ -220,12 +247,8 @@ class Simulation {
       expect(call.answers).toBe(0);
       expect(call.controller.signal.aborted).toBe(false);
       expect(call.deadlineMs).toBeGreaterThan(nowMs);
-      firstRank = Math.min(firstRank, tracked.rank);
     }
-    // Only jobs that have not waited long may be overtaken, by a full batch: so nobody starves.
-    for (const { rank, arrivedMs } of this.#runnable()) {
-      if (nowMs - arrivedMs >= limits.maxQueueDelayMs) expect(rank).toBeGreaterThanOrEqual(firstRank);
-    }
+    this.#measured = true;
   }
 
   /** Nothing more happens at this time. */
@@ -237,9 +260,9 @@ class Simulation {
     expect(this.#batcher.inFlight).toBeLessThanOrEqual(concurrency + 1);
     const runnable = this.#runnable();
     if (this.#batcher.inFlight < concurrency) expect(runnable).toEqual([]);
-    if (this.#batcher.inFlight === concurrency) {
-      for (const { arrivedMs } of runnable) expect(this.clock.nowMs() - arrivedMs).toBeLessThan(limits.maxQueueDelayMs);
-    }
+    expect(this.#waiting().reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThanOrEqual(
+      limits.maxQueueBytes + returning * 500 + 500,
+    );
     for (const { answers, deadlineMs, controller } of this.calls) {
       if (deadlineMs <= this.clock.nowMs() || controller.signal.aborted) expect(answers).toBe(1);
     }
@@ -293,7 +316,7 @@ describe('the batcher', () => {
             deadlineInMs: Infinity,
             cancelInMs: Infinity,
           })),
-          limits: { ...scenario.limits, maxQueue: 64 },
+          limits: { ...scenario.limits, maxQueue: 64, maxQueueBytes: 100_000 },
           failEvery: 0,
           drainAtMs: Infinity,
         };

@@ -3,14 +3,11 @@ import type { RunCosts } from '../../src/batching/cost-model.js';
 import {
   decide,
   defaultMaxPaddingWaste,
-  headStartMs,
-  rankOf,
   type BatchingView,
   type BatchLimits,
   type Decision,
   type WaitingJob,
 } from '../../src/batching/policy.js';
-import type { Priority } from '../../src/problem.js';
 
 interface NamedJob extends WaitingJob {
   readonly name: string;
@@ -19,7 +16,9 @@ interface NamedJob extends WaitingJob {
 const limits: BatchLimits = { maxBatch: 4, maxQueueDelayMs: 2, maxPaddingWaste: defaultMaxPaddingWaste };
 const nowMs = 10_000;
 
+/** `dueMs` and `startByMs` are as for a job whose cost is not known, unless given. */
 function job(name: string, ageMs = 0, options: Partial<NamedJob> = {}): NamedJob {
+  const deadlineMs = options.deadlineMs ?? Infinity;
   return {
     name,
     key: 'k',
@@ -27,20 +26,24 @@ function job(name: string, ageMs = 0, options: Partial<NamedJob> = {}): NamedJob
     tasks: 128,
     priority: 'NORMAL',
     enqueuedMs: nowMs - ageMs,
-    deadlineMs: Infinity,
+    deadlineMs,
+    dueMs: Infinity,
+    startByMs: deadlineMs,
+    urgencyMs: nowMs - ageMs,
     compiling: null,
     ...options,
   };
 }
 
+/** `jobs` in the order of service. */
 function view(jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> = {}): BatchingView<NamedJob> {
-  const ordered = jobs.toSorted((a, b) => rankOf(a.priority, a.enqueuedMs) - rankOf(b.priority, b.enqueuedMs));
-  const earliestDeadlineMs = Math.min(Infinity, ...jobs.map(({ deadlineMs }) => deadlineMs));
+  const earliestStartByMs = Math.min(Infinity, ...jobs.map(({ startByMs }) => startByMs));
   return {
-    waiting: { inOrder: () => ordered, earliestDeadlineMs },
+    waiting: { inOrder: () => jobs, earliestStartByMs },
     inFlight: 0,
     concurrency: 1,
     stageAtMs: Infinity,
+    freeAtMs: Infinity,
     draining: false,
     ...load,
   };
@@ -60,10 +63,12 @@ const decideOn = (
   costs = flat,
 ) => decide(view(jobs, load), nowMs, { ...limits, ...changed }, costs);
 
+const namesOf = (jobs: readonly NamedJob[]) => jobs.map(({ name }) => name).join(' ');
+
 /** What a decision says, in short. */
 function told(decision: Decision<NamedJob>): unknown {
   if (decision.kind === 'wait') return { untilMs: decision.untilMs };
-  if (decision.kind === 'drop') return { expired: decision.expired.map(({ name }) => name).join(' ') };
+  if (decision.kind === 'drop') return { expired: namesOf(decision.expired), late: namesOf(decision.late) };
   const { jobs, bucket } = decision.batch;
   return [
     decision.reason,
@@ -88,11 +93,11 @@ describe('when a batch is dispatched', () => {
     expect(told(decideOn([job('a', 2), job('b', 0.5)], busy))).toEqual(['delay', 'a b', 'b2 n128 m128']);
   });
 
-  it('held back until just before the engine is expected to be free, where that is sooner', () => {
+  it('held back until just before the engine is expected to be free, where that can be told', () => {
     const jobs = [job('a', 1.5), job('b', 0.5)];
     const patient = { maxQueueDelayMs: 20 };
     expect(told(decideOn(jobs, { inFlight: 1, stageAtMs: nowMs + 9 }, patient))).toEqual({ untilMs: nowMs + 9 });
-    expect(told(decideOn(jobs, { inFlight: 1, stageAtMs: nowMs + 90 }, patient))).toEqual({ untilMs: nowMs + 18.5 });
+    expect(told(decideOn(jobs, { inFlight: 1, stageAtMs: nowMs + 90 }, patient))).toEqual({ untilMs: nowMs + 90 });
     for (const stageAtMs of [nowMs, nowMs - 50]) {
       expect(told(decideOn(jobs, { inFlight: 1, stageAtMs }, patient))).toEqual(['delay', 'a b', 'b2 n128 m128']);
     }
@@ -129,8 +134,8 @@ describe('expired jobs', () => {
       job('later', 5, { deadlineMs: nowMs - 3, compiling: 'p' }),
       job('b', 5, { deadlineMs: nowMs + 0.1 }),
     ];
-    expect(told(decideOn(jobs))).toEqual({ expired: 'late later' });
-    expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ expired: 'late later' });
+    expect(told(decideOn(jobs))).toEqual({ expired: 'late later', late: '' });
+    expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ expired: 'late later', late: '' });
   });
 
   it('are waited for where nothing else happens before', () => {
@@ -141,39 +146,51 @@ describe('expired jobs', () => {
   });
 });
 
-describe('who goes first', () => {
-  const leadOf = (jobs: readonly NamedJob[]) => told(decideOn(jobs, {}, { maxBatch: 1 }));
+/** With a measured cost: must be done in `dueInMs`, and takes `ownMs` by itself. */
+const due = (name: string, dueInMs: number, ownMs: number, options: Partial<NamedJob> = {}) => {
+  const dueMs = nowMs + dueInMs;
+  return job(name, 0, { deadlineMs: dueMs + 1, dueMs, startByMs: dueMs - ownMs, ...options });
+};
 
-  it('HIGH before NORMAL before LOW', () => {
-    const jobs = [job('low', 3, { priority: 'LOW' }), job('normal', 2), job('high', 1, { priority: 'HIGH' })];
-    expect(leadOf(jobs)).toEqual(['full', 'high', 'b1 n128 m128']);
-    expect(leadOf(jobs.slice(0, 2))).toEqual(['full', 'normal', 'b1 n128 m128']);
+describe('jobs that cannot be done in time', () => {
+  it('are dropped before anything is dispatched, with or without a free engine', () => {
+    const jobs = [due('late', 4, 5), job('expired', 9, { deadlineMs: nowMs }), due('b', 6, 5)];
+    expect(told(decideOn(jobs))).toEqual({ expired: 'expired', late: 'late' });
+    expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ expired: 'expired', late: 'late' });
   });
 
-  it('first come, first served within a priority', () => {
-    for (const priority of ['LOW', 'NORMAL', 'HIGH'] as Priority[]) {
-      expect(leadOf([job('new', 1, { priority }), job('old', 2, { priority })])).toEqual([
-        'full',
-        'old',
-        'b1 n128 m128',
-      ]);
-    }
+  it('are looked at again when the first of them becomes late', () => {
+    expect(told(decideOn([due('a', 8, 5)], { inFlight: 2 }))).toEqual({ untilMs: nowMs + 3 });
   });
 
-  it('a job that has waited one head start longer goes before the next priority, so that nobody starves', () => {
-    const low = job('low', headStartMs + 1, { priority: 'LOW' });
-    expect(leadOf([job('normal'), low])).toEqual(['full', 'low', 'b1 n128 m128']);
-    expect(leadOf([job('high', 0, { priority: 'HIGH' }), low])).toEqual(['full', 'high', 'b1 n128 m128']);
-    const aged = job('aged', 2 * headStartMs + 1, { priority: 'LOW' });
-    expect(leadOf([job('high', 0, { priority: 'HIGH' }), aged])).toEqual(['full', 'aged', 'b1 n128 m128']);
+  it('are not staged behind a batch that ends too late for them', () => {
+    const busy = { inFlight: 1, stageAtMs: nowMs, freeAtMs: nowMs + 4 };
+    expect(told(decideOn([due('a', 8, 5), due('b', 10, 5)], busy))).toEqual(['delay', 'b', 'b1 n128 m128']);
+    expect(told(decideOn([due('a', 8, 5)], busy))).toEqual({ untilMs: nowMs + 3 });
+  });
+});
+
+describe('how many jobs run at once, by when they are due', () => {
+  const costs = perCell(2, 1);
+
+  it('so many that all are done in time, the sooner the better', () => {
+    const hurried = [due('a', 4.5, 3), due('b', 20, 3), due('c', 20, 3), due('d', 20, 3)];
+    expect(told(decideOn(hurried, {}, {}, costs))).toEqual(['full', 'a b c d', 'b1 n128 m128']);
+    const two = [due('a', 4.5, 3), due('b', 4.5, 3), due('c', 20, 3), due('d', 20, 3)];
+    expect(told(decideOn(two, {}, {}, costs))).toEqual(['full', 'a b c d', 'b2 n128 m128']);
+    const relaxed = hurried.map((each) => ({ ...each, dueMs: nowMs + 20 }));
+    expect(told(decideOn(relaxed, {}, {}, costs))).toEqual(['full', 'a b c d', 'b4 n128 m128']);
   });
 
-  it('a full batch goes before a first job that may still wait, unless its priority is lower', () => {
-    const others = ['b', 'c', 'd', 'e'].map((name) => job(name, 0, { key: 'other' }));
-    const busy = { inFlight: 1 };
-    expect(told(decideOn([job('a', 1), ...others], busy))).toEqual(['full', 'b c d e', 'b4 n128 m128']);
-    expect(told(decideOn([job('a', 1, { priority: 'HIGH' }), ...others], busy))).toEqual({ untilMs: nowMs + 1 });
-    expect(told(decideOn([job('a', 2), ...others], busy))).toEqual(['delay', 'a', 'b1 n128 m128']);
+  it('a job that would make many others late is left out', () => {
+    const others = Array.from({ length: 12 }, (_, i) => due(`${i}`, 18.5, 3));
+    const decision = decideOn([due('edge', 3.5, 3), ...others], {}, {}, costs);
+    expect(told(decision)).toEqual(['full', '0 1 2', 'b4 n128 m128']);
+  });
+
+  it('the first one alone where all would be late by the estimate', () => {
+    const jobs = [due('a', 2, 1), due('b', 2, 1)];
+    expect(told(decideOn(jobs, {}, {}, costs))).toEqual(['idle', 'a b', 'b1 n128 m128']);
   });
 });
 

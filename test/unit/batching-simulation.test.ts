@@ -42,10 +42,11 @@ function timeOf(callers: number, jobCount: number, runMs: (bucket: Bucket) => nu
     if (running !== undefined) engine.begunMs ??= Math.max(nowMs, running.readyMs);
     const endMs = running === undefined ? Infinity : engine.begunMs! + running.runMs;
     const view = {
-      waiting: { inOrder: () => waiting, earliestDeadlineMs: Infinity },
+      waiting: { inOrder: () => waiting, earliestStartByMs: Infinity },
       inFlight: engine.queue.length,
       concurrency: 1,
       stageAtMs: costs === unknown || running === undefined ? Infinity : engine.begunMs! + 0.9 * running.runMs - packMs,
+      freeAtMs: costs === unknown || running === undefined ? Infinity : engine.begunMs! + running.runMs,
       draining: false,
     };
     const decision = decide(view, nowMs, costs === unknown ? unknowing : limits, costs);
@@ -68,7 +69,8 @@ function timeOf(callers: number, jobCount: number, runMs: (bucket: Bucket) => nu
     }
     while ((arrivals[0]?.atMs ?? Infinity) <= nowMs) {
       const { caller } = arrivals.shift()!;
-      const job = { key: 'k', agents: 128, tasks: 128, priority: 'NORMAL', deadlineMs: Infinity } as const;
+      const never = { deadlineMs: Infinity, dueMs: Infinity, startByMs: Infinity, urgencyMs: Infinity } as const;
+      const job = { key: 'k', agents: 128, tasks: 128, priority: 'NORMAL', ...never } as const;
       waiting.push({ ...job, enqueuedMs: nowMs, compiling: null, caller });
     }
   }
