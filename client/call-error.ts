@@ -4,6 +4,7 @@ import { type Metadata, type ServiceError, status as grpcStatus } from '@grpc/gr
 import protobuf from 'protobufjs';
 import type { FieldViolation } from '../src/errors.js';
 import { packageRoot } from '../src/package-root.js';
+import type { StreamErrorMessage } from '../src/wire/messages.js';
 
 export type { FieldViolation };
 
@@ -53,6 +54,15 @@ export function fromServiceError(error: ServiceError, requestId: string): Coordi
     retryAfterMs: details.retryAfterMs,
     requestId,
     cause: error,
+  });
+}
+
+/** A request that a stream answered with an error of its own. */
+export function fromStreamError(error: StreamErrorMessage, requestId: string): CoordinatorCallError {
+  return new CoordinatorCallError(codeName(error.code), error.message, {
+    reason: error.reason,
+    retryAfterMs: error.retryAfterMs === 0 ? null : error.retryAfterMs,
+    requestId,
   });
 }
 

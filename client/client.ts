@@ -12,12 +12,14 @@ import {
   type ServiceError,
 } from '@grpc/grpc-js';
 import { CoordinatorCallError, fromServiceError } from './call-error.js';
+import { CoordinatorStream, type StreamOptions } from './coordinator-stream.js';
 import { coordinateMethod, coordinatorServiceName, type Health, healthMethod, listPoliciesMethod } from './methods.js';
 import { RetryBudget } from './retry-budget.js';
 import type { CoordinateAnswer, CoordinateRequest, PolicyInfo } from './request.js';
 import { decodeAnswer, decodePolicies, encodeRequest } from './wire-format.js';
 
 export { CoordinatorCallError, type FieldViolation, type GrpcCode } from './call-error.js';
+export { type CoordinatorStream, type StreamOptions, type TickOptions } from './coordinator-stream.js';
 export { coordinatorServiceName, type Health } from './methods.js';
 export * from './request.js';
 
@@ -47,6 +49,8 @@ const defaultRetries = 3;
 /** grpc-js caps attempts at five. */
 const mostRetries = 4;
 const healthPollMs = 50;
+/** What the server may send ahead of being read; with Node's 64 KiB a large answer takes several round trips. */
+const flowControlWindowBytes = 1 << 20;
 
 /**
  * @example
@@ -87,6 +91,7 @@ export class CoordinatorClient {
       // A request is kept for a retry only while it fits these buffers.
       'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
       'grpc.retry_buffer_size': 4 * maxMessageBytes,
+      'grpc-node.flow_control_window': flowControlWindowBytes,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 5000,
       'grpc.service_config': JSON.stringify(serviceConfig(this.#retries)),
@@ -101,8 +106,7 @@ export class CoordinatorClient {
    * @throws CoordinatorCallError whatever goes wrong, malformed answers included (`INTERNAL`).
    */
   async coordinate(request: CoordinateRequest, options: CallOptions = {}): Promise<CoordinateAnswer> {
-    this.#calls += 1;
-    const requestId = request.requestId ?? `${this.#idPrefix}-${this.#calls}`;
+    const requestId = request.requestId ?? this.#nextRequestId();
     const message = encodeRequest(request, requestId);
     const answer = await this.#callWithRetries(coordinateMethod(), message, requestId, options);
     try {
@@ -110,6 +114,34 @@ export class CoordinatorClient {
     } catch (cause) {
       throw new CoordinatorCallError('INTERNAL', `malformed answer: ${textOf(cause)}`, { requestId, cause });
     }
+  }
+
+  /**
+   * Opens a stream of ticks: the service remembers each tick's assignment and where its search ended, by ids where requests
+   * carry them, so that the next tick is answered sooner and robots keep their tasks without `previous` being sent.
+   *
+   * @example
+   * const stream = client.openStream();
+   * const { assignment } = await stream.send({ agents, tasks, agentIds, taskIds, assignment: { keepBonus: 0.5 } });
+   * await stream.close();
+   */
+  openStream(options: StreamOptions = {}): CoordinatorStream {
+    const same = (bytes: Buffer): Buffer => bytes;
+    return new CoordinatorStream(
+      {
+        open: (path, deadline) =>
+          this.#client.makeBidiStreamRequest(
+            path,
+            same,
+            same,
+            new Metadata(),
+            deadline === undefined ? {} : { deadline },
+          ),
+        nextRequestId: () => this.#nextRequestId(),
+        defaultDeadlineMs: this.#deadlineMs,
+      },
+      options,
+    );
   }
 
   /** The policies that the server has loaded. */
@@ -160,6 +192,11 @@ export class CoordinatorClient {
   /** Closes the connection. Calls under way fail with CANCELLED or UNAVAILABLE. */
   close(): void {
     this.#client.close();
+  }
+
+  #nextRequestId(): string {
+    this.#calls += 1;
+    return `${this.#idPrefix}-${this.#calls}`;
   }
 
   /** gRPC retries UNAVAILABLE by itself (service config); waiting as long as the server asks is left to us. */

@@ -42,6 +42,10 @@ export function coordinateMethod(): MethodDefinition<CoordinateRequestInput, Coo
   return coordinatorMethod('Coordinate') as MethodDefinition<CoordinateRequestInput, CoordinateResponseMessage>;
 }
 
+export function coordinateStreamMethod(): MethodDefinition<CoordinateRequestInput, CoordinateResponseMessage> {
+  return coordinatorMethod('CoordinateStream') as MethodDefinition<CoordinateRequestInput, CoordinateResponseMessage>;
+}
+
 export function listPoliciesMethod(): MethodDefinition<object, ListPoliciesResponseMessage> {
   return coordinatorMethod('ListPolicies') as MethodDefinition<object, ListPoliciesResponseMessage>;
 }

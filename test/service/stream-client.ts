@@ -27,8 +27,8 @@ export interface StreamClient {
 
 interface Codec {
   readonly path: string;
-  requestSerialize(message: RawMessage): Buffer;
-  responseDeserialize(bytes: Buffer): RawMessage;
+  readonly requestSerialize: (message: RawMessage) => Buffer;
+  readonly responseDeserialize: (bytes: Buffer) => RawMessage;
 }
 
 export function streamClient(address: string, channelOptions: grpc.ChannelOptions = {}): StreamClient {
