@@ -1,0 +1,523 @@
+/**
+ * The auction of a reduced problem: agents bid for tasks, prices rise until nobody wants to move (Bertsekas), one agent at a
+ * time, with epsilon scaling in float64. Whenever it is stopped it leaves an assignment and prices v >= 0 that bound what
+ * is left to gain (bound.ts).
+ *
+ * In terms of the reduction, agent i pays cost_ij + v_j for task j, and nobody pays more than epsilon above the least that
+ * is open to it. Then the cost exceeds the least possible by n epsilon at most, provided that a task with a free place has
+ * price 0. Where every place is taken in the end (greatest cardinality K = joint capacity) prices may start anywhere; where not,
+ * they start at 0, and a place that was bid for in an earlier round and is free after the last is sold again from 0.
+ *
+ * Agents that find no task (K < n) take one of n - K idle places at cost 0, whose price is the dual of the cardinality. With an
+ * idle utility there are as many idle places as agents, at price 0.
+ *
+ * An agent's scan of its m tasks keeps the cheapest few and what the next one costs. As prices only rise, the agent bids by
+ * these few alone until the second best of them costs more than that. O(m) a scan, a few hundred operations a bid.
+ */
+import { augmentToGreatest } from './augmentation.js';
+import { BidBook } from './bid-book.js';
+import type { Reduction } from './reduction.js';
+import { startPrices } from './start-prices.js';
+import type { SolverOutcome, SolverStart } from './solver-outcome.js';
+
+export interface AuctionControl {
+  /** Asked every few scans, and every few dozen bids. */
+  readonly shouldStop: () => boolean;
+  /** The auction ends by itself when the cost is proven to be within this share of |objective| of the least; at least 0. */
+  readonly targetGap: number;
+}
+
+/** Epsilon is divided by this after each round. */
+const scaling = 5;
+/** The first epsilon, as a share of what a random task costs more than the best. */
+const firstShare = 0.1;
+/** Tasks that an agent remembers from a scan. */
+const remembered = 12;
+const rememberedByFillers = 64;
+/** More free places than this: sold again from 0 instead. */
+const maxFillers = 2 ** 20;
+/** Epsilon never falls below this share of the numbers it is added to: far above their rounding. */
+const leastShare = 2 ** -44;
+/** Times that places left over in a round are sold again from 0 before epsilon is lowered. */
+/** Bids per bidder in the first round before epsilon was chosen too small. */
+const patience = 20;
+const maxResales = 24;
+const bidsPerQuestion = 64;
+const scansPerQuestion = 8;
+
+/**
+ * Solves `reduction`, from `start` where it is given (whatever it holds, the outcome is as right). The assignment has greatest cardinality, or
+ * where idling is allowed, no pair that is worth less than idling. `complete` says that `targetGap` was reached.
+ */
+export function solveAuction(reduction: Reduction, start: SolverStart | null, control: AuctionControl): SolverOutcome {
+  const rows = reduction.agents.length;
+  const width = reduction.tasks.length;
+  if (rows === 0 || width === 0) {
+    return { columnOfRow: new Int32Array(rows).fill(-1), columnPrice: new Float64Array(width), complete: true };
+  }
+  const auction = new Auction(reduction, control);
+  const complete = auction.run(start);
+  return auction.outcome(complete);
+}
+
+class Auction {
+  readonly #reduction: Reduction;
+  readonly #control: AuctionControl;
+  readonly #rows: number;
+  readonly #width: number;
+  /** [m + 1] the last one is idling: fixed at 0 where idling is allowed, never used where everybody gets a task. */
+  #price: Float64Array;
+  readonly #book: BidBook;
+  readonly #idleColumn: number;
+  readonly #idlePlaces: number;
+  /** Columns 0 to this are open to fillers: idling too, where it is allowed. */
+  readonly #open: number;
+  /** Rows that must get a place. */
+  readonly #cardinality: number;
+  /** Bidders that want any place at all, and no pair: they hold what is free in the end, at the lowest prices. Bidder n + f is filler f. */
+  readonly #fillers: number;
+  /** Every place is taken in the end, by a row or a filler, so that only differences of prices matter. */
+  readonly #balanced: boolean;
+  /** The cheapest columns at the last look, for fillers; nothing else costs less than `#fillerGate`. */
+  readonly #fillerColumns: Int32Array;
+  #fillerCount = 0;
+  #fillerGate = -Infinity;
+  readonly #kept: number;
+  /** [n, kept] the cheapest columns at the last scan and what they cost without the price; -1 after the last. */
+  readonly #columns: Int32Array;
+  readonly #costs: Float64Array;
+  /** [n] nothing else costs less, prices included. */
+  readonly #gate: Float64Array;
+  readonly #scratch: Float64Array;
+  /** Rows that want to bid: the first `#waitingCount`. */
+  readonly #waiting: Int32Array;
+  #waitingCount = 0;
+  #last: { readonly columnOfRow: Int32Array; readonly columnPrice: Float64Array } | null = null;
+  #questions = 0;
+  #stopped = false;
+
+  constructor(reduction: Reduction, control: AuctionControl) {
+    const rows = reduction.agents.length;
+    const width = reduction.tasks.length;
+    this.#reduction = reduction;
+    this.#control = control;
+    this.#rows = rows;
+    this.#width = width;
+    this.#idleColumn = width;
+    this.#open = reduction.idleAllowed ? width + 1 : width;
+    let places = 0;
+    for (const capacity of reduction.capacities) places += capacity;
+    const cardinality = reduction.idleAllowed ? 0 : greatestCardinality(reduction, places);
+    this.#idlePlaces = rows - cardinality;
+    this.#balanced = places - cardinality <= maxFillers;
+    this.#fillers = this.#balanced ? places - cardinality : 0;
+    this.#cardinality = cardinality;
+    const capacities = new Int32Array(width + 1);
+    capacities.set(reduction.capacities);
+    capacities[width] = this.#idlePlaces;
+    this.#book = new BidBook(capacities, rows + this.#fillers);
+    this.#price = new Float64Array(width + 1);
+    this.#kept = Math.min(remembered, width);
+    this.#columns = new Int32Array(rows * this.#kept);
+    this.#costs = new Float64Array(rows * this.#kept);
+    this.#gate = new Float64Array(rows);
+    this.#scratch = new Float64Array(this.#kept);
+    this.#waiting = new Int32Array(rows + this.#fillers);
+    this.#fillerColumns = new Int32Array(Math.min(rememberedByFillers, width));
+  }
+
+  /** False where it was stopped before the target was reached. */
+  run(start: SolverStart | null): boolean {
+    const price = startPrices(this.#reduction, start?.columnPrice ?? null, this.#cardinality);
+    this.#price.set(price);
+    let spread = 0;
+    for (let row = 0; row < this.#rows; row++) {
+      if (this.#askedToStop(scansPerQuestion)) return false;
+      this.#scan(row);
+      spread += this.#spread(row);
+    }
+    if (this.#idlePlaces > 0 && !this.#reduction.idleAllowed) this.#priceIdling();
+    let step = Math.max(this.#leastStep(), (firstShare * spread) / this.#rows);
+    if (start?.columnOfRow) step = Math.max(this.#leastStep(), this.#takePlaces(start.columnOfRow) / this.#rows);
+    for (let first = true; ; first = false) {
+      this.#release(step);
+      for (let resale = 0; resale < maxResales; resale++) {
+        step = this.#sell(step, first ? patience * (this.#rows + this.#fillers) : Infinity);
+        if (this.#stopped) return false;
+        if (this.#balanced || !this.#resell(step)) break;
+      }
+      if (this.#finishRound()) return true;
+      const least = this.#leastStep();
+      if (step <= least) return true;
+      step = Math.max(least, step / scaling);
+    }
+  }
+
+  /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
+  outcome(complete: boolean): SolverOutcome {
+    const last = this.#last;
+    if (last !== null) return { columnOfRow: last.columnOfRow, columnPrice: last.columnPrice, complete };
+    const reduction = this.#reduction;
+    const { columnOfRow, left } = this.#assignment();
+    if (reduction.idleAllowed) fillFree(reduction, columnOfRow, left);
+    else augmentToGreatest(reduction, columnOfRow, left);
+    return { columnOfRow, columnPrice: this.#columnPrices(), complete };
+  }
+
+  /** Rows' columns (-1 idle), and the places that no row has. */
+  #assignment(): { columnOfRow: Int32Array; left: Int32Array } {
+    const columnOfRow = this.#book.columnOfRow.slice(0, this.#rows);
+    const left = this.#reduction.capacities.slice();
+    for (let row = 0; row < this.#rows; row++) {
+      if (columnOfRow[row] === this.#idleColumn) columnOfRow[row] = -1;
+      else if (columnOfRow[row]! >= 0) left[columnOfRow[row]!]!--;
+    }
+    return { columnOfRow, left };
+  }
+
+  #columnPrices(): Float64Array {
+    const columnPrice = this.#price.slice(0, this.#width);
+    if (!this.#balanced) return columnPrice;
+    const least = this.#cheapest();
+    for (let column = 0; column < this.#width; column++) columnPrice[column]! -= least;
+    return columnPrice;
+  }
+
+  #askedToStop(every: number): boolean {
+    if (++this.#questions % every === 0 && this.#control.shouldStop()) this.#stopped = true;
+    return this.#stopped;
+  }
+
+  #leastStep(): number {
+    let highest = 0;
+    for (const price of this.#price) highest = Math.max(highest, Math.abs(price));
+    return Math.max(Number.MIN_VALUE / Number.EPSILON, leastShare * (this.#reduction.magnitude + highest));
+  }
+
+  /** Remembers the cheapest columns of `row` at today's prices. */
+  #scan(row: number): void {
+    const { cost } = this.#reduction;
+    const price = this.#price;
+    const kept = this.#kept;
+    const values = this.#scratch;
+    const columns = this.#columns;
+    const from = row * this.#width;
+    const to = row * kept;
+    let count = 0;
+    // The cheapest one that is not remembered.
+    let gate = Infinity;
+    let worst = Infinity;
+    for (let column = 0; column < this.#width; column++) {
+      const value = cost[from + column]! + price[column]!;
+      if (value >= worst) {
+        if (value < gate) gate = value;
+        continue;
+      }
+      if (value === Infinity) continue;
+      if (count === kept) {
+        gate = values[kept - 1]!;
+        count--;
+      }
+      let at = count++;
+      for (; at > 0 && values[at - 1]! > value; at--) {
+        values[at] = values[at - 1]!;
+        columns[to + at] = columns[to + at - 1]!;
+      }
+      values[at] = value;
+      columns[to + at] = column;
+      if (count === kept) worst = values[kept - 1]!;
+    }
+    for (let at = 0; at < count; at++) this.#costs[to + at] = cost[from + columns[to + at]!]!;
+    columns.fill(-1, to + count, to + kept);
+    this.#gate[row] = gate;
+  }
+
+  /** What `row` pays at least, as far as is known without a scan; idle places included. */
+  #least(row: number): number {
+    let least = this.#gate[row]!;
+    const end = (row + 1) * this.#kept;
+    for (let at = row * this.#kept; at < end; at++) {
+      const column = this.#columns[at]!;
+      if (column < 0) break;
+      const value = this.#costs[at]! + this.#price[column]!;
+      if (value < least) least = value;
+    }
+    return this.#idlePlaces > 0 ? Math.min(least, this.#price[this.#idleColumn]!) : least;
+  }
+
+  /** The lowest price that a filler can have. */
+  #cheapest(): number {
+    let least = Infinity;
+    for (let column = 0; column < this.#open; column++) if (this.#price[column]! < least) least = this.#price[column]!;
+    return least;
+  }
+
+  #costOf(row: number, column: number): number {
+    return column === this.#idleColumn ? 0 : this.#reduction.cost[row * this.#width + column]!;
+  }
+
+  /** How much more than the least `row` pays for a column that is picked without looking; where it may not have that, for the dearest it remembers. */
+  #spread(row: number): number {
+    const column = (row * 7919) % this.#width;
+    let value = this.#costOf(row, column) + this.#price[column]!;
+    const first = row * this.#kept;
+    for (let at = first + this.#kept - 1; value === Infinity && at >= first; at--) {
+      const dearest = this.#columns[at]!;
+      if (dearest >= 0) value = this.#costs[at]! + this.#price[dearest]!;
+    }
+    return value < Infinity ? value - this.#least(row) : 0;
+  }
+
+  /** Idle places cost what leaves the rows that would pay most elsewhere indifferent. */
+  #priceIdling(): void {
+    this.#price[this.#idleColumn] = Infinity;
+    const least = Float64Array.from({ length: this.#rows }, (_, row) => this.#least(row)).sort();
+    this.#price[this.#idleColumn] = least[this.#rows - this.#idlePlaces]!;
+  }
+
+  /** Gives rows the places that they had, as far as they exist; returns by how much these cost more than the least, in all. */
+  #takePlaces(columnOfRow: Int32Array): number {
+    let excess = 0;
+    for (let row = 0; row < this.#rows; row++) {
+      const column = columnOfRow[row]!;
+      if (!(column >= 0 && column < this.#width) || this.#book.room[column] === 0) continue;
+      const value = this.#costOf(row, column) + this.#price[column]!;
+      if (value === Infinity) continue;
+      excess += value - this.#least(row);
+      this.#book.place(row, column, this.#price[column]!);
+    }
+    return excess;
+  }
+
+  /** Takes from every row its place that costs more than `step` above the least, and lines up all without one. */
+  #release(step: number): void {
+    const { columnOfRow } = this.#book;
+    this.#waitingCount = 0;
+    const cheapest = this.#cheapest();
+    this.#fillerGate = -Infinity;
+    for (let filler = this.#rows + this.#fillers - 1; filler >= this.#rows; filler--) {
+      const column = columnOfRow[filler]!;
+      if (column >= 0) {
+        if (this.#price[column]! <= cheapest + step) {
+          this.#book.setBid(filler, cheapest + step);
+          continue;
+        }
+        this.#book.release(filler);
+      }
+      this.#waiting[this.#waitingCount++] = filler;
+    }
+    for (let row = this.#rows - 1; row >= 0; row--) {
+      const column = columnOfRow[row]!;
+      if (column >= 0) {
+        const highest = this.#least(row) + step - this.#costOf(row, column);
+        if (this.#price[column]! <= highest) {
+          this.#book.setBid(row, highest);
+          continue;
+        }
+        this.#book.release(row);
+      }
+      this.#waiting[this.#waitingCount++] = row;
+    }
+  }
+
+  /**
+   * Lets rows and fillers bid until none is waiting, or it is stopped. The step is raised after every `bids` bids:
+   * prices that have far to go would take for ever by small steps. Returns the last step.
+   */
+  #sell(firstStep: number, bids: number): number {
+    let step = firstStep;
+    let left = bids;
+    // Without fillers, idling is never full where it is allowed.
+    const idleAllowed = this.#reduction.idleAllowed && !this.#balanced;
+    while (this.#waitingCount > 0) {
+      if (this.#askedToStop(bidsPerQuestion)) break;
+      if (--left < 0) {
+        step *= scaling;
+        left = bids;
+      }
+      const row = this.#waiting[--this.#waitingCount]!;
+      const evicted = row < this.#rows ? this.#bid(row, step, idleAllowed) : this.#fill(row, step);
+      if (evicted >= 0) this.#waiting[this.#waitingCount++] = evicted;
+    }
+    return step;
+  }
+
+  /** Lets `row` bid for its best; returns the row that lost its place by it, or -1. */
+  #bid(row: number, step: number, idleAllowed: boolean): number {
+    const price = this.#price;
+    const columns = this.#columns;
+    const costs = this.#costs;
+    const from = row * this.#kept;
+    const end = from + this.#kept;
+    for (let scanned = false; ; scanned = true) {
+      let best = Infinity;
+      let second = Infinity;
+      let chosen = -1;
+      if (this.#idlePlaces > 0) {
+        best = price[this.#idleColumn]!;
+        chosen = this.#idleColumn;
+      }
+      for (let at = from; at < end; at++) {
+        const column = columns[at]!;
+        if (column < 0) break;
+        const value = costs[at]! + price[column]!;
+        if (value >= second) continue;
+        if (value < best) {
+          second = best;
+          best = value;
+          chosen = column;
+        } else second = value;
+      }
+      const gate = this.#gate[row]!;
+      if (second > gate && !scanned) {
+        this.#questions += bidsPerQuestion / scansPerQuestion;
+        this.#scan(row);
+        continue;
+      }
+      if (second > gate) second = gate;
+      if (chosen === this.#idleColumn && idleAllowed) {
+        this.#book.place(row, chosen, 0);
+        return -1;
+      }
+      // A row with a single choice cannot be turned away for good: it makes itself dear enough for most.
+      const raise = second === Infinity ? 2 * this.#reduction.magnitude : second - best;
+      const offer = price[chosen]! + raise + step;
+      const evicted = this.#book.place(row, chosen, offer);
+      const lowest = this.#book.price(chosen);
+      if (lowest > price[chosen]!) price[chosen] = lowest;
+      return evicted;
+    }
+  }
+
+  /** Lets `filler` bid for the cheapest column; returns the row or filler that lost its place by it, or -1. */
+  #fill(filler: number, step: number): number {
+    const price = this.#price;
+    const columns = this.#fillerColumns;
+    for (let looked = false; ; looked = true) {
+      let best = Infinity;
+      let second = Infinity;
+      let chosen = -1;
+      for (let at = 0; at < this.#fillerCount; at++) {
+        const value = price[columns[at]!]!;
+        if (value >= second) continue;
+        if (value < best) {
+          second = best;
+          best = value;
+          chosen = columns[at]!;
+        } else second = value;
+      }
+      if (second > this.#fillerGate && !looked) {
+        this.#questions += bidsPerQuestion / scansPerQuestion;
+        this.#lookForCheap();
+        continue;
+      }
+      second = Math.min(second, this.#fillerGate);
+      const offer = (second === Infinity ? best : second) + step;
+      const evicted = this.#book.place(filler, chosen, offer);
+      const lowest = this.#book.price(chosen);
+      if (lowest > price[chosen]!) price[chosen] = lowest;
+      return evicted;
+    }
+  }
+
+  /** Remembers the cheapest columns for fillers. */
+  #lookForCheap(): void {
+    const price = this.#price;
+    const columns = this.#fillerColumns;
+    let count = 0;
+    let gate = Infinity;
+    for (let column = 0; column < this.#open; column++) {
+      const value = price[column]!;
+      if (count === columns.length) {
+        const worst = price[columns[count - 1]!]!;
+        gate = Math.min(gate, Math.max(value, worst));
+        if (value >= worst) continue;
+        count--;
+      }
+      let at = count++;
+      for (; at > 0 && price[columns[at - 1]!]! > value; at--) columns[at] = columns[at - 1]!;
+      columns[at] = column;
+    }
+    this.#fillerCount = count;
+    this.#fillerGate = gate;
+  }
+
+  /**
+   * Lowers the price of free places to 0 and lines up the rows that want them now; false where there are none.
+   */
+  #resell(step: number): boolean {
+    const { cost } = this.#reduction;
+    const { room, columnOfRow } = this.#book;
+    const dropped: number[] = [];
+    for (let column = 0; column < this.#width; column++) {
+      if (room[column]! === 0 || this.#price[column]! === 0) continue;
+      this.#price[column] = 0;
+      dropped.push(column);
+    }
+    if (dropped.length === 0) return false;
+    for (let row = 0; row < this.#rows; row++) {
+      const from = row * this.#width;
+      for (const column of dropped) {
+        if (cost[from + column]! < this.#gate[row]!) this.#gate[row] = cost[from + column]!;
+      }
+      const column = columnOfRow[row]!;
+      if (column < 0 || this.#costOf(row, column) + this.#price[column]! <= this.#least(row) + step) continue;
+      this.#book.release(row);
+      this.#waiting[this.#waitingCount++] = row;
+    }
+    return this.#waitingCount > 0;
+  }
+
+  /** Keeps the assignment and the prices of a finished round; true where the cost is within the target of the least possible. */
+  #finishRound(): boolean {
+    const { room, columnOfRow } = this.#book;
+    const cheapest = this.#balanced ? this.#cheapest() : 0;
+    // What idling costs is given, where it is allowed: nothing, when the lowest price is nothing.
+    if (this.#reduction.idleAllowed) this.#price[this.#idleColumn] = cheapest;
+    let excess = 0;
+    let total = 0;
+    for (let row = 0; row < this.#rows; row++) {
+      const column = columnOfRow[row]!;
+      const cost = this.#costOf(row, column);
+      total += cost;
+      excess += cost + this.#price[column]! - this.#least(row);
+    }
+    if (this.#balanced) {
+      for (let filler = this.#rows; filler < this.#rows + this.#fillers; filler++) {
+        excess += this.#price[columnOfRow[filler]!]! - cheapest;
+      }
+    } else for (let column = 0; column < this.#width; column++) excess += room[column]! * this.#price[column]!;
+    this.#last = { columnOfRow: this.#assignment().columnOfRow, columnPrice: this.#columnPrices() };
+    return excess <= this.#control.targetGap * Math.abs(this.#reduction.base - total);
+  }
+}
+
+function greatestCardinality(reduction: Reduction, places: number): number {
+  const rows = reduction.agents.length;
+  if (reduction.dense) return Math.min(rows, places);
+  const columnOfRow = new Int32Array(rows).fill(-1);
+  augmentToGreatest(reduction, columnOfRow, reduction.capacities.slice());
+  let cardinality = 0;
+  for (const column of columnOfRow) if (column >= 0) cardinality++;
+  return cardinality;
+}
+
+/** Gives rows without a column the cheapest free one that is better than idling. */
+function fillFree(reduction: Reduction, columnOfRow: Int32Array, left: Int32Array): void {
+  const { cost } = reduction;
+  const width = left.length;
+  for (let row = 0; row < columnOfRow.length; row++) {
+    if (columnOfRow[row]! >= 0) continue;
+    let best = 0;
+    let chosen = -1;
+    for (let column = 0; column < width; column++) {
+      if (left[column]! > 0 && cost[row * width + column]! < best) {
+        best = cost[row * width + column]!;
+        chosen = column;
+      }
+    }
+    if (chosen < 0) continue;
+    columnOfRow[row] = chosen;
+    left[chosen]!--;
+  }
+}
