@@ -2,7 +2,7 @@
  * One Coordinate call between decoding and encoding: plans the programs, has them run in batches, makes the assignment
  * hard, and reports what happened. Holds no state between calls.
  */
-import type { HardSolver } from './assignment/hard.js';
+import type { HardResult, HardSolver } from './assignment/hard.js';
 import type { JobResult, JobRunner } from './batching/job.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
@@ -13,8 +13,9 @@ import { groupedConsensus, planGroups, type GroupPlan } from './planning/groups.
 import { churnOf, hardAnswerOf, hardProblemOf } from './planning/hard-problem.js';
 import { jobOf } from './planning/job-inputs.js';
 import { outputOf } from './planning/outputs.js';
-import { softAnswerOf } from './planning/soft-answer.js';
+import { sinkhornEnd, softAnswerOf } from './planning/soft-answer.js';
 import { specOf } from './planning/spec.js';
+import { tickStateOf } from './warm-start.js';
 import type {
   Answer,
   ConsensusAnswer,
@@ -82,7 +83,8 @@ export class Coordinator {
     const soft = mainResult !== null && spec?.soft != null ? softAnswerOf(problem, spec.soft, mainResult) : null;
     const consensus = this.#consensusOf(problem, mainResult, groups, groupResults);
     const assignStart = clock.nowMs();
-    const hard = await this.#solve(problem, mainResult, context);
+    const solved = await this.#solve(problem, mainResult, context);
+    const hard = solved === null ? null : hardAnswerOf(problem, solved);
     if (hard !== null) {
       const assignMs = clock.nowMs() - assignStart;
       stages.add('assign', assignMs);
@@ -90,14 +92,16 @@ export class Coordinator {
     }
     const churn = hard === null ? 0 : churnOf(problem, hard.taskOfAgent);
     this.#observe(problem, soft, hard, consensus, churn);
+    const sinkhorn = mainResult !== null && spec?.soft != null ? sinkhornEnd(spec.soft, mainResult) : null;
+    const warmStartUsed = main?.warmStartUsed === true || solved?.warmStartUsed === true;
     return {
       requestId: problem.requestId,
       resources: resourcesOf(problem, mainResult),
-      assignment: problem.assignment === null ? null : { hard, soft, churn, warmStartUsed: false },
+      assignment: problem.assignment === null ? null : { hard, soft, churn, warmStartUsed },
       consensus,
       rejectedAgents: problem.rejectedAgents,
       execution: this.#report(problem, results, stages),
-      tick: null,
+      tick: tickStateOf({ hard, sinkhorn, consensus }, problem),
     };
   }
 
@@ -109,7 +113,7 @@ export class Coordinator {
     return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
   }
 
-  async #solve(problem: Problem, result: JobResult | null, context: CallContext): Promise<HardAnswer | null> {
+  async #solve(problem: Problem, result: JobResult | null, context: CallContext): Promise<HardResult | null> {
     if (problem.assignment?.forms.has('HARD') !== true) return null;
     if (context.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     const budgetMs = this.#exactBudgetMs(problem, context.deadlineMs);
@@ -117,7 +121,7 @@ export class Coordinator {
     if (this.#options.clock.nowMs() > context.deadlineMs) {
       throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed while the assignment was solved');
     }
-    return hardAnswerOf(problem, hard);
+    return hard;
   }
 
   #consensusOf(

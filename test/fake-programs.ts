@@ -36,6 +36,7 @@ export function givenJob(agentCount: number, taskCount: number, mark = 1, spec =
     ['temperature', vector(Float32Array.of(2))],
     ['row_mass', vector(new Float32Array(agentCount).fill(1))],
     ['column_mass', vector(new Float32Array(taskCount).fill(1))],
+    ['initial_column_potential', vector(new Float32Array(taskCount))],
   ]);
   return { spec, key: specKey(spec), parameters: new Map(), agentCount, taskCount, inputs };
 }
@@ -234,7 +235,8 @@ function outputsOf(bucket: Bucket, inputs: readonly TensorData[]): TensorData[] 
   const slot = bucket.agents * bucket.tasks;
   const plan = new Float32Array(bucket.batch * slot);
   for (let i = 0; i < plan.length; i++) plan[i] = utility![i]! * temperature![Math.floor(i / slot)]!;
-  return [plan, new Float32Array(bucket.batch), new Float32Array(bucket.batch)];
+  const errors = () => new Float32Array(bucket.batch);
+  return [plan, errors(), errors(), new Float32Array(bucket.batch * bucket.tasks)];
 }
 
 function nameOf(spec: ProgramSpec, bucket: Bucket): string {

@@ -18,11 +18,16 @@
  * Dead rows and columns (mass 0, or no allowed pair) need no masks inside the loop: the guard keeps denominators
  * positive, a zero mass gives the factor 0, and a factor that grew for want of entries only ever multiplies exact zeros.
  *
+ * A start from the tick before: the columns' potentials g, in units of utility; 0 is a cold start. Sinkhorn converges from
+ * any start, so they decide how soon, not to what. They are read within bounds that each form's arithmetic bears. With slack they
+ * count from the slack column's potential, which starts at 0.
+ *
  * Slack extends the problem by one column (idle agents) and one row (unserved tasks): vectors `idle` [B,1,N] and
  * `unserved` [B,1,M], the scalar `corner`, and one mass and one factor each.
  */
 import { numpy as np } from '@jax-js/jax';
-import { forbiddenUtility } from './signature.js';
+import type { SinkhornForm } from '../problem.js';
+import { farthestStart, forbiddenUtility } from './signature.js';
 import { biasedUtility } from './utility.js';
 
 /** Iterations on one K in the log form. See above; with slack masses may differ much in size, so it renews more often. */
@@ -91,6 +96,12 @@ export function exponents(problem: UtilityProblem, maskColumns: boolean): np.Arr
   return [l, rowTop, unit, idleColumn, unservedRow, corner];
 }
 
+/** Where the columns start: potential [B,M] in units of utility, unit [B,1,1] -> g [B,1,M] in units of the exponents. */
+export function startOf(potential: np.Array, unit: np.Array, form: SinkhornForm): np.Array {
+  const [batch, tasks] = potential.shape as [number, number];
+  return np.clip(potential.reshape([batch, 1, tasks]).div(unit), -farthestStart[form], farthestStart[form]);
+}
+
 /** K and what surrounds it; `slack` null where the problem is not extended. */
 export interface Kernel {
   readonly k: np.Array;
@@ -157,7 +168,7 @@ export function scalingStep(kernel: Kernel, columns: Factors | null): StepResult
  * Logarithm of one number per problem, [B,1,1]. Taken over whole vectors: where B is not a multiple of the engine's vector
  * length it may round the remainder differently, and an answer's bits would depend on its slot.
  */
-function logOfScalar(x: np.Array): np.Array {
+export function logOfScalar(x: np.Array): np.Array {
   const batch = x.shape[0]!;
   return np.log(np.broadcastTo(x, [batch, 1, vectorLength])).slice([], [], [0, 1]);
 }
@@ -172,6 +183,12 @@ export interface Potentials {
   readonly slack: { readonly f0: np.Array; readonly g0: np.Array } | null;
 }
 
+/** What an iteration starts from. */
+export interface ColumnPotentials {
+  readonly g: np.Array;
+  readonly slack: { readonly g0: np.Array } | null;
+}
+
 export interface LogProblem {
   readonly l: np.Array;
   readonly rowMass: np.Array;
@@ -181,9 +198,9 @@ export interface LogProblem {
 
 /**
  * One iteration of the log form with maxima taken out: f = log a - log sum_j exp(l_ij + g_j), g = log b - log sum_i exp(l_ij + f_i).
- * `before` null: g = 0, the start.
+ * `before` null: g = 0.
  */
-export function logIteration(problem: LogProblem, before: Potentials | null): Potentials {
+export function logIteration(problem: LogProblem, before: ColumnPotentials | null): Potentials {
   const { l, rowMass, columnMass, slack } = problem;
   const [batch, agents] = l.shape as [number, number];
   const plus = (array: np.Array, potential: np.Array | undefined) =>
@@ -198,6 +215,17 @@ export function logIteration(problem: LogProblem, before: Potentials | null): Po
   const g = potential(columnMass, below, 1, plus(slack.unserved, f0));
   const g0 = slackPotential(total(rowMass), plus(slack.idle, f), plus(slack.corner, f0));
   return { f, g, slack: { f0, g0 } };
+}
+
+/**
+ * `start` [B,1,M] in place of the columns' potentials, where it is not 0 throughout. To begin with 0 and to put a start in place of
+ * what the first iteration gave keeps that iteration as short as a cold one's, for one iteration of a warm one's.
+ */
+export function startedAt(start: np.Array, cold: ColumnPotentials): ColumnPotentials {
+  const size = np.max(np.maximum(start.ref, start.ref.neg()), -1, { keepdims: true });
+  const isWarm = np.greater(size, 0);
+  const g = np.where(isWarm.ref, start, cold.g.ref);
+  return { g, slack: cold.slack === null ? null : { g0: np.where(isWarm, 0, cold.slack.g0.ref) } };
 }
 
 /** log mass - log sum exp(z) over the axis, `beside` (of the mass's shape) counted as one more entry. Consumes all but `mass`. */
@@ -218,7 +246,7 @@ function slackPotential(mass: np.Array, entries: np.Array, corner: np.Array): np
   return logOfScalar(ratio(mass, sum)).sub(top);
 }
 
-function finiteOrZero(top: np.Array): np.Array {
+export function finiteOrZero(top: np.Array): np.Array {
   return np.where(np.greater(top.ref, smallest), top, 0);
 }
 

@@ -4,16 +4,20 @@ import { type Program, ProgramBuilder } from '../compiler/program.js';
 import {
   absorbed,
   exponents,
+  finiteOrZero,
   type Factors,
   exactLogIterations,
   type Kernel,
   largest,
   logIteration,
+  logOfScalar,
   type LogProblem,
   type Potentials,
   renewedKernel,
   rowSums,
   scalingStep,
+  startedAt,
+  startOf,
   type StepResult,
   stepsPerRenewal,
 } from './assignment.js';
@@ -181,8 +185,9 @@ function buildScaling(builder: ProgramBuilder, soft: SoftSpec): void {
     (...l) => l.map((exponent) => np.exp(exponent)),
   );
   const start = ['v.0', ...(soft.slack ? ['v0.0'] : [])];
-  builder.traced(['task_mask', ...(soft.slack ? ['K.corner'] : [])], start, (mask, ...corner) => [
-    asRow(mask),
+  const startInputs = ['initial_column_potential', 'unit', 'task_mask', ...(soft.slack ? ['K.corner'] : [])];
+  builder.traced(startInputs, start, (potential, unit, mask, ...corner) => [
+    np.exp(startOf(potential, unit, 'scaling')).mul(asRow(mask)),
     ...corner.map((array) => np.onesLike(array)),
   ]);
   const before = ['v.n', ...(soft.slack ? ['v0.n'] : [])];
@@ -196,10 +201,12 @@ function buildScaling(builder: ProgramBuilder, soft: SoftSpec): void {
     const [unit, top] = [arrays.pop()!, arrays.pop()!];
     const kernel = kernelOf(arrays.slice(count));
     const step = scalingStep(kernel, factors(arrays.slice(0, count)));
-    const potentials = soft.potentials
-      ? { f: np.log(step.rows.vector.ref), g: np.log(step.columns.vector.ref), slack: null }
-      : null;
-    return softResult(soft, kernel, step, potentials, top, unit);
+    const end: EndPotentials = {
+      f: soft.potentials ? np.log(step.rows.vector.ref) : null,
+      g: np.log(step.columns.vector.ref),
+      g0: step.columns.slack === null ? null : logOfScalar(step.columns.slack.ref),
+    };
+    return softResult(soft, kernel, step, end, top, unit);
   });
 }
 
@@ -230,11 +237,18 @@ function buildLog(builder: ProgramBuilder, soft: SoftSpec): void {
   const count = soft.slack ? 4 : 2;
 
   const exact = Math.min(soft.iterations, exactLogIterations);
-  builder.traced(problemNames, potentialNames('1'), (...arrays) => {
-    let potentials = logIteration(problemOf(arrays), null);
-    for (let i = 1; i < exact; i += 1) potentials = logIteration(problemOf(arrays), potentials);
-    return listed(potentials);
-  });
+  builder.traced(
+    ['initial_column_potential', 'unit', ...problemNames],
+    potentialNames('1'),
+    (initial, unit, ...arrays) => {
+      const problem = problemOf(arrays);
+      const start = startOf(initial, unit, 'log');
+      if (exact === 1) return listed(logIteration(problem, { g: start, slack: null }));
+      let potentials = logIteration(problem, startedAt(start, logIteration(problem, null)));
+      for (let i = 2; i < exact; i += 1) potentials = logIteration(problem, potentials);
+      return listed(potentials);
+    },
+  );
   // The last block also gives the results, so it has at least one step if any is left.
   const left = soft.iterations - exact;
   const steps = soft.slack ? stepsPerRenewal.slack : stepsPerRenewal.plain;
@@ -249,15 +263,19 @@ function buildLog(builder: ProgramBuilder, soft: SoftSpec): void {
     const [unit, top] = [arrays.pop()!, arrays.pop()!];
     const potentials = potentialsOf(arrays.slice(0, count));
     const kernel = renewedKernel(problemOf(arrays.slice(count)), potentials);
-    if (last === 0) return softResult(soft, kernel, null, potentials, top, unit);
+    const { f, g, slack } = potentials;
+    if (last === 0) {
+      const end = { f: soft.potentials ? f : null, g, g0: slack?.g0 ?? null };
+      return softResult(soft, kernel, null, end, top, unit);
+    }
     const step = repeatedStep(kernel, last);
-    const end = soft.potentials ? absorbed(potentials, copy(step.rows), copy(step.columns)) : null;
+    const end: EndPotentials = {
+      f: soft.potentials ? f.add(np.log(step.rows.vector.ref)) : null,
+      g: g.add(np.log(step.columns.vector.ref)),
+      g0: slack === null ? null : slack.g0.add(logOfScalar(step.columns.slack!.ref)),
+    };
     return softResult(soft, kernel, step, end, top, unit);
   });
-}
-
-function copy({ vector, slack }: Factors): Factors {
-  return { vector: vector.ref, slack: slack === null ? null : slack.ref };
 }
 
 /** `count` >= 1 scaling steps from factors of 1. */
@@ -273,22 +291,31 @@ function resultNames(soft: SoftSpec): string[] {
     ...(soft.slack ? ['idle_mass'] : []),
     'row_error',
     'column_error',
-    ...(soft.potentials ? ['row_potential', 'column_potential'] : []),
+    ...(soft.potentials ? ['row_potential'] : []),
+    'column_potential',
   ];
 }
 
 /** Share of a column's mass that its sum is rounded by: with a capacity of a million, more than a plan may be wrong by. */
 const marginRounding = 1e-6;
 
+/** In units of the exponents; f null: not asked for. g0 is that of the slack column. */
+interface EndPotentials {
+  readonly f: np.Array | null;
+  readonly g: np.Array;
+  readonly g0: np.Array | null;
+}
+
 /**
  * The plan diag(u) K diag(v) with its marginal errors, in the order of `resultNames`. `step` null: u and v are 1.
- * Potentials leave the program in raw units: f counts from top, so its own is tau spread f - top.
+ * Potentials leave the program in raw units: f counts from top, so its own is tau spread f - top; with slack both count from
+ * the slack column's, as agents and tasks alone do not tell how much of it is whose.
  */
 function softResult(
   soft: SoftSpec,
   kernel: Kernel,
   step: StepResult | null,
-  potentials: Potentials | null,
+  end: EndPotentials,
   top: np.Array,
   unit: np.Array,
 ): np.Array[] {
@@ -318,14 +345,15 @@ function softResult(
   const missing = columnTotal.ref.sub(columnMass.ref);
   const beyondRounding = np.maximum(missing.ref, missing.neg()).sub(columnMass.mul(marginRounding));
   results.push(worst(rowTotal.ref.sub(rowMass)), np.maximum(np.max(beyondRounding, -1), 0));
-  if (potentials !== null && soft.potentials) {
-    const rowAlive = np.greater(rowTotal, 0);
-    const columnAlive = np.greater(columnTotal, 0);
-    const finite = (array: np.Array) => np.clip(array, -largest, largest);
-    const f = np.where(rowAlive, finite(potentials.f.mul(unit.ref).sub(top)), 0);
-    const g = np.where(columnAlive, finite(potentials.g.mul(unit)), 0);
-    results.push(f.reshape([batch, agents]), g.reshape([batch, tasks]));
+  const finite = (array: np.Array) => np.clip(array, -largest, largest);
+  const anchor = end.g0 === null ? null : finiteOrZero(end.g0);
+  if (end.f !== null) {
+    const f = anchor === null ? end.f : end.f.add(anchor.ref);
+    const inUtility = finite(f.mul(unit.ref).sub(top));
+    results.push(np.where(np.greater(rowTotal, 0), inUtility, 0).reshape([batch, agents]));
   }
+  const g = anchor === null ? end.g : end.g.sub(anchor);
+  results.push(np.where(np.greater(columnTotal, 0), finite(g.mul(unit)), 0).reshape([batch, tasks]));
   return results;
 }
 

@@ -32,7 +32,7 @@ export interface SoftSpec {
   readonly plan: boolean;
   /** 0: no top-k output. */
   readonly topK: number;
-  /** Whether the duals are outputs (for the certified bound). */
+  /** Whether both duals are outputs (for the certified bound); the columns' always are. */
   readonly potentials: boolean;
 }
 
@@ -87,6 +87,12 @@ export const noBudget = Infinity;
 export const forbiddenUtility = -3.4028234663852886e38;
 
 /**
+ * Starts are read within these, in units of the exponents. Scaling: as far as its exponents themselves may reach. Log: float32 still
+ * tells a plan's entries apart by a thousandth.
+ */
+export const farthestStart: Readonly<Record<SinkhornForm, number>> = { scaling: 40, log: 1e4 };
+
+/**
  * Names, shapes and padding of a program's inputs and outputs, in the order in which they are passed.
  *
  * Inputs
@@ -96,6 +102,7 @@ export const forbiddenUtility = -3.4028234663852886e38;
  * - `agent_mask` [B,N], `task_mask` [B,M] 0 or 1
  * - `spread_rows` [B,N] 1 for the agents whose pairs enter the standard deviation (distance, soft only): all, or every
  *   s-th active row where the active pairs P are beyond 10^6, s = ceil(P/10^6)
+ * - `initial_column_potential` [B,M] where the iterations start, in units of utility; 0: a cold start
  * - `temperature` [B,1]; `row_mass` [B,N], `column_mass` [B,M] target marginals (0 where inactive)
  * - `idle`, `unserved` [B,1] slack utilities (raw unit; <= `forbiddenUtility` = that slack does not exist)
  * - `resource_max`, `budget` [B,k]
@@ -106,7 +113,8 @@ export const forbiddenUtility = -3.4028234663852886e38;
  * Outputs
  * - `resources` [B,N,k]; `utility_out` [B,N,M] computed U, raw, without bias
  * - `plan` [B,N,M]; `top_k_tasks`, `top_k_mass` [B,N,K]; `idle_mass` [B,N]; `row_error`, `column_error` [B,1]
- * - `row_potential` [B,N], `column_potential` [B,M]: f and g in units of utility (times temperature and spread), 0 where dead
+ * - `row_potential` [B,N], `column_potential` [B,M]: f and g in units of utility (times temperature and spread), 0 where dead;
+ *   with slack counted from the slack column's g0
  * - `centroid` [B,w], `weights`, `kernel`, `flags` [B,N], `scale`, `effective_count`, `last_step` [B,1]
  */
 export function programSignature(spec: ProgramSpec): Signature {
@@ -141,6 +149,7 @@ export function programSignature(spec: ProgramSpec): Signature {
     input('task_mask', ['B', 'M']);
     if (utility?.source === 'distance') input('spread_rows', ['B', 'N']);
     input('temperature', ['B', 1], 1);
+    input('initial_column_potential', ['B', 'M']);
     input('row_mass', ['B', 'N']);
     input('column_mass', ['B', 'M']);
     if (soft.slack) {
@@ -155,10 +164,8 @@ export function programSignature(spec: ProgramSpec): Signature {
     if (soft.slack) output('idle_mass', ['B', 'N']);
     output('row_error', ['B', 1]);
     output('column_error', ['B', 1]);
-    if (soft.potentials) {
-      output('row_potential', ['B', 'N']);
-      output('column_potential', ['B', 'M']);
-    }
+    if (soft.potentials) output('row_potential', ['B', 'N']);
+    output('column_potential', ['B', 'M']);
   }
   if (consensus !== null) {
     if (consensus.source === 'responses') input('responses', ['B', 'N', consensus.width]);

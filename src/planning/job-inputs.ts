@@ -7,12 +7,19 @@ import type { AssignmentProblem, Matrix, Problem } from '../problem.js';
 import { addConsensusInputs } from './consensus-inputs.js';
 import { columnMass, countActive, slackOf } from './marginals.js';
 import { keepsPrevious } from './spec.js';
+import { warmPotential } from './warm-potential.js';
 
 /** The standard deviation of a computed utility is taken over about this many pairs. */
 const mostSpreadPairs = 1_000_000;
 
+/** What a problem becomes. */
+export interface PlannedJob extends Job {
+  /** Whether its inputs hold anything of the problem's warm start. */
+  readonly warmStartUsed: boolean;
+}
+
 /** The job that runs `spec` (made by `specOf` from the same problem). Borrows the problem's arrays; copies none of them. */
-export function jobOf(problem: Problem, spec: ProgramSpec): Job {
+export function jobOf(problem: Problem, spec: ProgramSpec): PlannedJob {
   const inputs = new Map<string, JobTensor>();
   const { agents, assignment, agentActive, agentCount } = problem;
   const activeAgents = asFloats(agentActive);
@@ -38,7 +45,13 @@ export function jobOf(problem: Problem, spec: ProgramSpec): Job {
     if (problem.tasks !== null) inputs.set('tasks', { ...matrix(problem.tasks), rowMask: problem.taskActive });
     if (problem.utility !== null) inputs.set('utility', { ...matrix(problem.utility), rowMask: agentActive });
   }
-  if (spec.soft !== null && assignment !== null) addSoftInputs(inputs, problem, assignment, spec, activeAgents);
+  let warmStartUsed = false;
+  if (spec.soft !== null && assignment !== null) {
+    addSoftInputs(inputs, problem, assignment, spec, activeAgents);
+    const start = warmPotential(problem, assignment, spec.soft.form);
+    inputs.set('initial_column_potential', vector(start ?? new Float32Array(problem.taskCount)));
+    warmStartUsed = start !== null;
+  }
   if (spec.consensus !== null && problem.consensus !== null && problem.responses !== null) {
     addConsensusInputs(inputs, problem.responses, agentActive, problem.consensus, spec.consensus.source === 'agents');
   }
@@ -49,6 +62,7 @@ export function jobOf(problem: Problem, spec: ProgramSpec): Job {
     agentCount,
     taskCount: hasTaskAxis(spec) ? problem.taskCount : 0,
     inputs,
+    warmStartUsed,
   };
 }
 

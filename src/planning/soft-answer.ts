@@ -3,6 +3,7 @@ import type { JobResult } from '../batching/job.js';
 import { CoordinatorError } from '../errors.js';
 import type { SoftSpec } from '../operators/signature.js';
 import type { Problem, SoftAnswer } from '../problem.js';
+import type { TickParts } from '../warm-start.js';
 import { outputOf } from './outputs.js';
 
 /** Null where Sinkhorn ran for its duals only: nobody asked for a plan. */
@@ -19,6 +20,12 @@ export function softAnswerOf(problem: Problem, spec: SoftSpec, result: JobResult
     topK: spec.topK === 0 ? null : topKOf(spec.topK, result),
     idleMass: spec.slack ? outputOf(result, 'idle_mass') : new Float32Array(agentCount),
   };
+}
+
+/** Where the iterations ended, for the next tick. */
+export function sinkhornEnd({ iterations }: SoftSpec, result: JobResult): NonNullable<TickParts['sinkhorn']> {
+  const marginalError = Math.max(outputOf(result, 'row_error')[0]!, outputOf(result, 'column_error')[0]!);
+  return { columnPotential: outputOf(result, 'column_potential'), iterations, marginalError };
 }
 
 function topKOf(count: number, result: JobResult): NonNullable<SoftAnswer['topK']> {

@@ -1,13 +1,16 @@
 /**
  * Which program a request needs. Everything here comes from the request (and its policy) alone, never from the
- * server's load, so that equal requests always run the same arithmetic.
+ * server's load, so that equal requests always run the same arithmetic. The request includes its warm start: what the tick before
+ * needed decides how many Sinkhorn iterations a warm one runs (`warm-iterations.ts`). A cold one runs them all.
  */
 import { paddedWidth } from '../batching/buckets.js';
 import type { ConsensusSpec, ProgramSpec, SoftSpec } from '../operators/signature.js';
 import type { Policy } from '../policies/policy.js';
-import type { AssignmentProblem, Problem } from '../problem.js';
+import type { AssignmentProblem, Problem, SinkhornForm } from '../problem.js';
+import { iterationCount } from '../warm-iterations.js';
 import { provesScalingSafe } from './utility-range.js';
 import { slackOf } from './marginals.js';
+import { warmPotential } from './warm-potential.js';
 
 /** What the request leaves of its time for the exact solver, or null where nothing bounds it. */
 export interface TimeBudget {
@@ -93,15 +96,22 @@ function softSpecOf(problem: Problem, assignment: AssignmentProblem, budget: Tim
   const topK = assignment.forms.has('TOP_K') ? assignment.topK : 0;
   const potentials = needsDuals(problem, assignment, budget);
   if (!plan && topK === 0 && !potentials) return null;
+  const form = provesScalingSafe(problem, assignment) ? 'scaling' : 'log';
   return {
-    form: provesScalingSafe(problem, assignment) ? 'scaling' : 'log',
-    iterations: assignment.iterations,
+    form,
+    iterations: iterationsOf(problem, assignment, form),
     bias: assignment.bias !== null || keepsPrevious(assignment),
     slack: slackOf(problem, assignment).exists,
     plan,
     topK,
     potentials,
   };
+}
+
+function iterationsOf(problem: Problem, assignment: AssignmentProblem, form: SinkhornForm): number {
+  const { warmStart } = problem;
+  if (warmStart === null || warmPotential(problem, assignment, form) === null) return assignment.iterations;
+  return iterationCount(assignment.iterations, warmStart);
 }
 
 /** Whether the keep bonus changes any utility. */

@@ -1,11 +1,14 @@
 /** How large an answer will be, known before any work is done for it. */
 import { CoordinatorError } from '../errors.js';
 import type { Problem } from '../problem.js';
+import { longestWarmStartBytes } from '../warm-start-bytes.js';
 
 /** Execution report, scalars, tags and lengths. */
 const fixedBytes = 4096;
 /** A packed index below 2^20. */
 const indexBytes = 3;
+/** Of a warm start, beside its arrays and ids. */
+const warmStartOverheadBytes = 256;
 /** Tag and length of a string. */
 const textOverheadBytes = 6;
 
@@ -19,18 +22,26 @@ export function answerBytes(problem: Problem): number {
   if (projection !== null) bytes += 4 * agents * projection.resourceMax.length;
   if (assignment !== null) {
     const { forms, topK } = assignment;
+    const idBytes = textBytes(problem.agentIds) + textBytes(problem.taskIds);
     if (forms.has('HARD')) {
-      bytes += indexBytes * (agents + tasks) + textBytes(problem.agentIds) + textBytes(problem.taskIds);
+      bytes += indexBytes * (agents + tasks) + idBytes;
     }
     if (forms.has('PLAN')) bytes += 4 * agents * tasks;
     if (forms.has('TOP_K')) bytes += 8 * agents * topK;
     if (forms.has('PLAN') || forms.has('TOP_K')) bytes += 4 * agents;
+    bytes += warmStartBytes(problem, idBytes);
   }
   if (consensus !== null && responses !== null) {
     const groups = consensus.groups === null ? 1 : largest(consensus.groups) + 1;
     bytes += 4 * groups * (responses.columns + 2) + (8 + indexBytes) * agents;
   }
   return bytes;
+}
+
+/** Tasks, prices, potentials, centroid and ids; a longer one is not sent. */
+function warmStartBytes({ agentCount, taskCount, responses }: Problem, idBytes: number): number {
+  const arrays = 4 * (agentCount + 2 * taskCount + (responses?.columns ?? 0));
+  return Math.min(warmStartOverheadBytes + arrays + idBytes, longestWarmStartBytes);
 }
 
 /** @throws CoordinatorError ANSWER_TOO_LARGE where the answer might exceed `maxMessageBytes`. */

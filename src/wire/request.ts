@@ -20,6 +20,7 @@ import type {
   ProjectionOptionsMessage,
   TensorMessage,
 } from './messages.js';
+import { decodeTickState, warmStartFor } from '../warm-start.js';
 import { type Dimension, decodeBooleans, decodeFloats, isGiven } from './tensor.js';
 
 export interface RequestLimits {
@@ -48,7 +49,8 @@ const startNames: readonly ConsensusStart[] = ['MEDOID', 'MEAN'];
 /**
  * Validates a request and applies all defaults. Matrices of the problem borrow the message's memory where they can.
  * What is masked counts as absent, so the numbers of masked agents and tasks are not looked at; the options of an
- * operator that does not run are not looked at either. `seed`, `supersede` and `warm_start` have no effect here.
+ * operator that does not run are not looked at either. `seed` and `supersede` have no effect here. A
+ * `warm_start` that is damaged, of another version or foreign to the request is as if absent.
  *
  * @throws CoordinatorError of any code with status INVALID_ARGUMENT, OUT_OF_RANGE, NOT_FOUND (the policy) or
  *   FAILED_PRECONDITION (weights that the policy lacks), naming the field. Work is bounded by the message's own size.
@@ -99,7 +101,16 @@ export function decodeRequest(message: CoordinateRequestMessage, { policies, lim
     warmStart: null,
   };
   checkAnswerSize(problem, limits.maxMessageBytes);
-  return problem;
+  const bytes = message.assignment?.warmStart ?? noBytes;
+  return bytes.length === 0 ? problem : warmed(problem, bytes);
+}
+
+const noBytes: Uint8Array = new Uint8Array(0);
+
+function warmed(problem: Problem, bytes: Uint8Array): Problem {
+  const state = problem.assignment === null ? null : decodeTickState(bytes);
+  const warmStart = state === null ? null : warmStartFor(state, problem);
+  return warmStart === null ? problem : { ...problem, warmStart };
 }
 
 interface GivenTensors {

@@ -1,10 +1,9 @@
 /** The domain's answer as a CoordinateResponse message. */
 import type { Answer, AssignmentAnswer, ConsensusAnswer, Problem } from '../problem.js';
 import type { AssignmentResultMessage, ConsensusResultMessage, CoordinateResponseMessage } from './messages.js';
+import { encodeTickState, type TickState } from '../warm-start.js';
+import { convergedBelow } from '../warm-iterations.js';
 import { encodeTensor, numbersOf } from './tensor.js';
-
-/** A plan counts as converged where both of its marginal errors are below this. */
-export const convergedBelow = 1e-3;
 
 const noBytes: Uint8Array = new Uint8Array(0);
 
@@ -20,7 +19,7 @@ export function encodeAnswer(answer: Answer, problem: Problem): CoordinateRespon
   return {
     requestId: answer.requestId,
     resources: resources === null ? null : encodeTensor(resources.data, [resources.rows, resources.columns], values),
-    assignment: assignment === null ? null : encodeAssignment(assignment, problem),
+    assignment: assignment === null ? null : encodeAssignment(assignment, answer.tick, problem),
     consensus: consensus === null ? null : encodeConsensus(consensus, values),
     rejectedAgents: answer.rejectedAgents,
     execution,
@@ -30,6 +29,7 @@ export function encodeAnswer(answer: Answer, problem: Problem): CoordinateRespon
 
 function encodeAssignment(
   { hard, soft, churn, warmStartUsed }: AssignmentAnswer,
+  tick: TickState | null,
   problem: Problem,
 ): AssignmentResultMessage {
   const values = problem.outputValues;
@@ -57,7 +57,7 @@ function encodeAssignment(
     iterations: soft?.iterations ?? 0,
     churn,
     changeLimited: hard?.changeLimited ?? false,
-    warmStart: noBytes,
+    warmStart: tick === null ? noBytes : encodeTickState(tick),
     warmStartUsed,
   };
 }

@@ -122,6 +122,7 @@ export function softInputs(problem: {
   columnMass?: readonly number[] | undefined;
   idle?: number | undefined;
   unserved?: number | undefined;
+  start?: readonly number[] | undefined;
 }): SlotInputs {
   const { utility, temperature } = problem;
   const agentMask = problem.agentMask ?? utility.map(() => 1);
@@ -134,6 +135,7 @@ export function softInputs(problem: {
     agent_mask: [agentMask],
     task_mask: [taskMask],
     row_mass: [agentMask],
+    initial_column_potential: [problem.start ?? taskMask.map(() => 0)],
     column_mass: [taskMask.map((bit, j) => (bit === 0 ? 0 : (problem.columnMass?.[j] ?? even)))],
     idle: [[finiteSlack(problem.idle ?? 0)]],
     unserved: [[finiteSlack(problem.unserved ?? 0)]],
