@@ -1,146 +1,167 @@
 /**
- * The optimal assignment of a reduced problem, by the `munkres` package (Hungarian method, O(k^2 X) for k = min(n, C)
- * and X = max(n, C), C being the joint capacity). Ties: deterministic, otherwise as the package breaks them.
+ * The optimal assignment of a reduced problem: shortest augmenting paths from prices that are nearly right.
  *
- * munkres matches every line of the shorter side and knows no unavailable pair, so such a pair gets a finite price:
- * - with an idle utility 0, the cost of idling: since no available pair costs more, a full matching loses nothing;
- * - without, more than any saving elsewhere could repay: high + (k + 1) (high - low), where low and high are the extreme
- *   available costs. So the fewest unavailable pairs are used first, which is greatest cardinality, then the least cost.
- *   Duals grow to a few times that price, so costs are told apart to about 1e-12 of their range.
- * Every chosen pair is checked against the original costs. A task of capacity c becomes c identical lines of the matrix.
+ * Every pair of a row and a column has the reduced cost cost + price. An assignment is optimal once every row holds the
+ * column of least reduced cost and only full columns have a price (bound.ts: the prices are then an optimal dual point). The steps:
+ * 1. prices to start from: an earlier answer's, else the columns' least costs (dual-start.ts); rows keep what is still best;
+ * 2. the other rows bid for the columns they like best, prices rising just as far as keeps everybody content (bidding.ts);
+ * 3. each row that is still undecided is placed by a shortest path (shortest-path.ts, dense-path.ts);
+ * 4. columns that have room are freed of the price they may have kept from the start.
+ *
+ * Idling is one more column with room for everybody. It costs 0 where idling is allowed. Where it is not and somebody has to be left out, it costs more than
+ * any saving elsewhere could repay: high + (k + 1) (high - low) for k places to be taken and the extreme available costs low and high, so that the
+ * fewest rows idle and then the cost is least; prices grow as large, and costs are told apart to 1e-16 of that. Where every
+ * pair is available and places are too few, any price above high has that effect, and keeps all digits.
  */
-import { munkres } from 'munkres';
-import { CoordinatorError } from '../errors.js';
-import { dropNeedlessPairs } from './capacity-pruning.js';
+import { augmentToGreatest } from './augmentation.js';
+import { Bidding } from './bidding.js';
+import { CandidateLists } from './candidate-lists.js';
+import { DensePaths } from './dense-path.js';
+import { seatKept, startCold, startFrom } from './dual-start.js';
+import { PricedAssignment } from './priced-assignment.js';
 import type { Reduction } from './reduction.js';
+import { ShortestPaths } from './shortest-path.js';
+import type { SolverOutcome, SolverStart } from './solver-outcome.js';
+import { WorkMeter } from './work-meter.js';
 
-/** Cells of the matrix after the expansion of capacities: 1 GiB of float64. */
-export const maxExactCells = 2 ** 27;
-
-/** Capacity above this multiple of the agents is worth pruning; below, pruning costs as much as it saves. */
-const pruneAbove = 4;
-
-/** Lines are as long as this before an interrupt costs less than a tenth of the time. */
-const shortestInterruptible = 128;
-
-class Interrupted extends Error {}
-
-/**
- * [n] column or -1 of each row, or null where `shouldStop` said so: it is asked every few scans of a line (microseconds
- * apart), of matrices large enough to take a millisecond. May remove pairs from `reduction` that an optimal answer does not need.
- * Throws SIZE_LIMIT where the capacities need more than `maxExactCells`.
- */
-export function solveExact(reduction: Reduction, shouldStop: () => boolean): Int32Array | null {
-  const rows = reduction.agents.length;
-  const columnOfRow = new Int32Array(rows).fill(-1);
-  if (rows === 0) return columnOfRow;
-  let slots = columnOfSlots(reduction.capacities);
-  if (slots.length > pruneAbove * rows) {
-    dropNeedlessPairs(reduction);
-    slots = columnOfSlots(reduction.capacities);
-  }
-  // Copies of a task can share a line, copies of a column cannot.
-  const byAgent = rows < slots.length || (rows === slots.length && slots.length === reduction.tasks.length);
-  if (byAgent && rows * slots.length > maxExactCells) {
-    const received = `${rows} agents and a joint capacity of ${slots.length}`;
-    const expected = `agents x joint capacity of at most ${maxExactCells} for EXACT`;
-    throw CoordinatorError.field('SIZE_LIMIT', 'assignment.capacities', expected, received);
-  }
-  const lines = byAgent ? agentLines(reduction, slots) : taskLines(reduction, slots);
-  const pairs = match(lines, shouldStop);
-  if (pairs === null) return null;
-  const { cost, tasks } = reduction;
-  for (const [line, position] of pairs) {
-    const row = byAgent ? line : position;
-    const column = slots[byAgent ? position : line]!;
-    if (cost[row * tasks.length + column]! < Infinity) columnOfRow[row] = column;
-  }
-  return columnOfRow;
-}
+/** Columns in a row's list. */
+const listLength = 16;
+/** Bids per row at most: what they cannot settle, paths do better. */
+const bidsPerRow = 20;
+/** Reads of a list that run past its end, of all reads, from which paths read whole rows; and from how many reads on that counts. */
+const denseShare = 0.1;
+const denseReads = 64;
+/** Costs looked at for a free place when the solver was stopped, at most. */
+const completionReads = 1e6;
 
 /**
- * munkres has no way to stop, but it fetches the line from the outer array once per scan of that line, where the lines
- * are not shorter than their number (always so here). A proxy in the outer array's place throws there.
+ * Solves `reduction` from `start`, whatever that holds: it makes a difference to time only, except among equally good answers. The
+ * answer is always allowed, and of greatest cardinality where idling is not; where `shouldStop` said so, it is
+ * what was reached until then, completed without regard to cost. `shouldStop` is asked every `interval` reads of a cost (a nanosecond or two each).
+ * Deterministic. O(n m) memory beside the costs' own is not needed: lists are linear in n.
  */
-function match(lines: readonly Float64Array[], shouldStop: () => boolean): [number, number][] | null {
-  if (lines[0]!.length < shortestInterruptible) return munkres(lines);
-  let scans = 0;
-  const watched = new Proxy(lines, {
-    get(target, key): unknown {
-      if ((++scans & 15) === 0 && shouldStop()) throw new Interrupted();
-      return Reflect.get(target, key);
-    },
-  });
-  try {
-    return munkres(watched);
-  } catch (thrown) {
-    if (thrown instanceof Interrupted) return null;
-    throw thrown;
-  }
-}
-
-/** [C] the column of each slot, ascending. */
-function columnOfSlots(capacities: Int32Array): Int32Array {
-  let total = 0;
-  for (const capacity of capacities) total += capacity;
-  const slots = new Int32Array(total);
-  let at = 0;
-  for (let column = 0; column < capacities.length; column++) {
-    slots.fill(column, at, at + capacities[column]!);
-    at += capacities[column]!;
-  }
-  return slots;
-}
-
-/** n lines of C: views of the costs themselves where nothing needs to be copied or replaced. */
-function agentLines(reduction: Reduction, slots: Int32Array): Float64Array[] {
+export function solveExact(
+  reduction: Reduction,
+  start: SolverStart | null,
+  shouldStop: () => boolean,
+  interval?: number,
+): SolverOutcome {
   const rows = reduction.agents.length;
   const width = reduction.tasks.length;
-  const slotCount = slots.length;
-  let table = reduction.cost;
-  if (!reduction.dense || slotCount !== width) {
-    const price = unavailablePrice(reduction, slotCount);
-    table = new Float64Array(rows * slotCount);
-    for (let row = 0, to = 0; row < rows; row++) {
-      const from = row * width;
-      for (let slot = 0; slot < slotCount; slot++) table[to++] = Math.min(price, reduction.cost[from + slots[slot]!]!);
-    }
-  }
-  const lines = new Array<Float64Array>(rows);
-  for (let row = 0; row < rows; row++) lines[row] = table.subarray(row * slotCount, (row + 1) * slotCount);
-  return lines;
+  const { cost, capacities } = reduction;
+  let places = 0;
+  for (let column = 0; column < width; column++) places += capacities[column]!;
+  const range = costRange(reduction);
+  const idleCost = priceOfIdling(reduction, places, range);
+  const balanced = idleCost === Infinity && places === rows;
+  const meter = new WorkMeter(shouldStop, interval);
+  const price = new Float64Array(width);
+  const state = new PricedAssignment(reduction, idleCost, price);
+  const lists = new CandidateLists(cost, price, rows, listLength);
+  const bidding = new Bidding(state, lists, meter);
+
+  const free = new Int32Array(rows);
+  const highest = (idleCost === Infinity ? range.high : idleCost) - range.low;
+  const known = start?.columnPrice ?? null;
+  let kept: Int32Array | null = null;
+  if (known !== null && startFrom(reduction, known, highest, price, meter)) kept = start!.columnOfRow;
+  else startCold(reduction, balanced, price, meter);
+  let count = seatKept(state, cost, kept, bidding, free, meter);
+  count = bidding.run(free, count, 0, bidsPerRow * rows);
+  placeAll(state, cost, lists, meter, free.subarray(0, count));
+  if (!balanced) freeOfPrice(state, cost, lists, meter);
+  return finish(reduction, state, meter, balanced);
 }
 
-/** C lines of n; the copies of a task share one. */
-function taskLines(reduction: Reduction, slots: Int32Array): Float64Array[] {
-  const rows = reduction.agents.length;
-  const width = reduction.tasks.length;
-  const price = unavailablePrice(reduction, slots.length);
-  const columns = new Array<Float64Array>(width);
-  for (let column = 0; column < width; column++) columns[column] = new Float64Array(rows);
-  for (let row = 0; row < rows; row++) {
-    const from = row * width;
-    for (let column = 0; column < width; column++) {
-      columns[column]![row] = Math.min(price, reduction.cost[from + column]!);
-    }
-  }
-  return Array.from(slots, (column) => columns[column]!);
+interface CostRange {
+  readonly low: number;
+  readonly high: number;
 }
 
-/** Infinity where there is no unavailable pair to price. */
-function unavailablePrice(reduction: Reduction, slotCount: number): number {
-  if (reduction.idleAllowed) return 0;
-  if (reduction.dense) return Infinity;
+/** The extreme costs of available pairs; 0 where there are none. */
+function costRange({ cost }: Reduction): CostRange {
   let low = Infinity;
   let high = -Infinity;
-  const { cost } = reduction;
   for (let cell = 0; cell < cost.length; cell++) {
     const value = cost[cell]!;
-    if (value === Infinity) continue;
     if (value < low) low = value;
-    if (value > high) high = value;
+    if (value > high && value < Infinity) high = value;
   }
-  const matched = Math.min(reduction.agents.length, slotCount);
+  return low <= high ? { low, high } : { low: 0, high: 0 };
+}
+
+function priceOfIdling(reduction: Reduction, places: number, { low, high }: CostRange): number {
+  if (reduction.idleAllowed) return 0;
+  const rows = reduction.agents.length;
+  if (reduction.dense && places >= rows) return Infinity;
+  const taken = reduction.dense ? 0 : Math.min(rows, places);
   // Equal costs leave no range, and a range below the costs' rounding is no safe distance.
-  return high + Math.max((matched + 1) * (high - low), Math.abs(high) * 1e-6, Number.MIN_VALUE / Number.EPSILON);
+  return high + Math.max((taken + 1) * (high - low), Math.abs(high) * 1e-6, Number.MIN_VALUE / Number.EPSILON);
+}
+
+/** Places the undecided `rows` one by one. */
+function placeAll(
+  state: PricedAssignment,
+  costs: Float64Array,
+  lists: CandidateLists,
+  meter: WorkMeter,
+  rows: Int32Array,
+): void {
+  const sparse = new ShortestPaths(state, costs, lists, meter);
+  let dense: DensePaths | null = null;
+  for (const row of rows) {
+    if (meter.stopped) return;
+    if (dense === null && sparse.fullReads >= denseReads && sparse.fullReads > denseShare * sparse.rowsRead) {
+      dense = new DensePaths(state, costs, meter);
+    }
+    if (dense !== null) dense.place(row);
+    else sparse.place(row);
+  }
+}
+
+/** Where idling has no price, nothing that has room may have one; where there is no idling, prices are equal there, and lowered to 0. */
+function freeOfPrice(state: PricedAssignment, costs: Float64Array, lists: CandidateLists, meter: WorkMeter): void {
+  const { price, idleCost, width } = state;
+  if (meter.stopped) return;
+  if (idleCost === Infinity) lists.lowered += lowerToZero(price);
+  let mayHave = false;
+  for (let column = 0; column < width; column++) if (state.room[column]! > 0 && price[column]! > 0) mayHave = true;
+  if (!mayHave) return;
+  const paths = new ShortestPaths(state, costs, lists, meter);
+  while (paths.lowerOne());
+}
+
+/** Subtracts the least price from all; returns it. */
+function lowerToZero(price: Float64Array): number {
+  let least = Infinity;
+  for (let column = 0; column < price.length; column++) least = Math.min(least, price[column]!);
+  if (least === Infinity) return 0;
+  for (let column = 0; column < price.length; column++) price[column]! -= least;
+  return least;
+}
+
+function finish(reduction: Reduction, state: PricedAssignment, meter: WorkMeter, balanced: boolean): SolverOutcome {
+  const { columnOfRow, width, room, price } = state;
+  for (let row = 0; row < columnOfRow.length; row++) if (columnOfRow[row] === width) columnOfRow[row] = -1;
+  if (meter.stopped && !reduction.idleAllowed) complete(reduction, columnOfRow, room);
+  if (balanced) lowerToZero(price);
+  return { columnOfRow, columnPrice: price, complete: !meter.stopped };
+}
+
+/** Raises an unfinished answer to greatest cardinality; where that would take long and anybody may have anything, in the order of indices. */
+function complete(reduction: Reduction, columnOfRow: Int32Array, room: Int32Array): void {
+  let undecided = 0;
+  for (let row = 0; row < columnOfRow.length; row++) if (columnOfRow[row] === -1) undecided++;
+  if (reduction.dense && undecided * room.length > completionReads) {
+    let column = 0;
+    for (let row = 0; row < columnOfRow.length; row++) {
+      if (columnOfRow[row] !== -1) continue;
+      while (column < room.length && room[column] === 0) column++;
+      if (column === room.length) return;
+      columnOfRow[row] = column;
+      room[column]!--;
+    }
+    return;
+  }
+  augmentToGreatest(reduction, columnOfRow, room);
 }

@@ -1,6 +1,6 @@
 /** One hard assignment, start to end, on the calling thread. */
 import { certifiedUpperBound } from './bound.js';
-import { maxExactCells, solveExact } from './exact.js';
+import { solveExact } from './exact.js';
 import { solveGreedy } from './greedy.js';
 import type { HardProblem, HardResult } from './hard.js';
 import { exchangePairs } from './pair-exchange.js';
@@ -19,7 +19,7 @@ export interface SolveControl {
  * exchanges of pairs. AUTO runs the exact one
  * where `budgetMs` is null, or where its estimated time fits; it is stopped while there is still time in the budget for
  * the greedy answer and its bound, which is then given (exchanges end when the budget does). Exact answers have `upperBound` equal to `objective`.
- * Throws REQUEST_INVALID for contradictory locks, SIZE_LIMIT where EXACT would expand too much capacity.
+ * Throws REQUEST_INVALID for contradictory locks.
  */
 export function solveHard(problem: HardProblem, control: SolveControl): HardResult | null {
   const startMs = control.nowMs();
@@ -28,9 +28,9 @@ export function solveHard(problem: HardProblem, control: SolveControl): HardResu
     const allowedMs = problem.solver === 'AUTO' ? timeForExact(reduction, problem.budgetMs) : Infinity;
     if (allowedMs > 0) {
       const stopMs = startMs + allowedMs;
-      const columnOfRow = solveExact(reduction, () => control.cancelled() || control.nowMs() >= stopMs);
-      if (columnOfRow !== null) {
-        const taskOfAgent = restoreAssignment(reduction, columnOfRow);
+      const outcome = solveExact(reduction, null, () => control.cancelled() || control.nowMs() >= stopMs);
+      if (outcome.complete) {
+        const taskOfAgent = restoreAssignment(reduction, outcome.columnOfRow);
         const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
         return { taskOfAgent, objective, totalUtility, upperBound: objective, solver: 'exact', ...coldOnly };
       }
@@ -57,8 +57,6 @@ function timeForExact(reduction: Reduction, budgetMs: number | null): number {
   const agents = reduction.agents.length;
   let places = 0;
   for (const capacity of reduction.capacities) places += capacity;
-  // Fewer places than agents need no expansion: the copies of a task share one line.
-  if (places > agents && agents * places > maxExactCells) return 0;
   if (budgetMs === null) return Infinity;
   const allowedMs = budgetMs - greedySolveMs(agents, reduction.tasks.length);
   return exactSolveMs(agents, places) <= allowedMs ? allowedMs : 0;

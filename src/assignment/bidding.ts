@@ -1,0 +1,134 @@
+/** Rows bid for the columns they like best: an auction with candidate lists. Without a least raise, it keeps prices exact. */
+import type { CandidateLists } from './candidate-lists.js';
+import type { PricedAssignment } from './priced-assignment.js';
+import type { WorkMeter } from './work-meter.js';
+
+export class Bidding {
+  readonly #state: PricedAssignment;
+  readonly #lists: CandidateLists;
+  readonly #meter: WorkMeter;
+  /** [n] of a row with a place: its bid, the price up to which it is sure (but for `raise`) to want no other column more. */
+  readonly #bid: Float64Array;
+
+  constructor(state: PricedAssignment, lists: CandidateLists, meter: WorkMeter) {
+    this.#state = state;
+    this.#lists = lists;
+    this.#meter = meter;
+    this.#bid = new Float64Array(state.rows);
+  }
+
+  /** Says that `row` holds a column which is its best at the price of now, by an unknown margin. */
+  holdsAtPrice(row: number): void {
+    this.#bid[row] = this.#state.price[this.#state.columnOfRow[row]!]!;
+  }
+
+  /**
+   * Lets the first `count` of `rows` (undecided) bid, and whom they drive out, `maxBids` times at most. A full column keeps its highest
+   * bidders and costs what the lowest of them bid. Bids exceed what makes a row indifferent by `raise` (>= 0); at 0,
+   * holders' columns stay their best exactly, and a row that no price can tell from its rival is left over.
+   * Rows left over are the first of `rows`; returns how many.
+   */
+  run(rows: Int32Array, count: number, raise: number, maxBids: number): number {
+    let leftOver = 0;
+    let bids = 0;
+    // Rows left over grow from the front into what has been taken from the queue.
+    for (let at = 0; at < count; at++) {
+      let row = rows[at]!;
+      while (row >= 0) {
+        if (bids >= maxBids || this.#meter.due()) {
+          rows[leftOver++] = row;
+          break;
+        }
+        bids++;
+        const next = this.#place(row, raise);
+        if (next === row) {
+          rows[leftOver++] = row;
+          break;
+        }
+        row = next === turnedAway ? row : next;
+      }
+    }
+    return leftOver;
+  }
+
+  /** The row driven out, -1 for none, `row` itself where it is left over, or `turnedAway`. */
+  #place(row: number, raise: number): number {
+    const lists = this.#lists;
+    const state = this.#state;
+    const { price, room, idleCost } = state;
+    let best = Infinity;
+    let second = idleCost;
+    let at = -1;
+    for (let fresh = false; ; fresh = true) {
+      best = Infinity;
+      second = idleCost;
+      const { recorded, cost, column: columns, lowered } = lists;
+      const from = row * lists.length;
+      const to = from + lists.count[row]!;
+      let entry = from;
+      for (; entry < to && recorded[entry]! - lowered < second; entry++) {
+        const column = columns[entry]!;
+        const value = cost[entry]! + price[column]!;
+        if (value < best) {
+          if (best < second) second = best;
+          best = value;
+          at = entry;
+        } else if (value < second) {
+          second = value;
+          if (value === best && room[columns[at]!]! === 0 && room[column]! > 0) at = entry;
+        }
+      }
+      this.#meter.work += entry - from + 8;
+      if (entry < to || fresh || lists.guard[row]! - lowered >= second) break;
+      lists.fill(row);
+      this.#meter.work += price.length;
+    }
+    if (best >= idleCost) {
+      if (idleCost === Infinity) return row;
+      state.hold(row, state.width, idleCost);
+      return -1;
+    }
+    const cost = lists.cost[at]!;
+    const column = lists.column[at]!;
+    const bid = second - cost + raise;
+    if (room[column]! > 0) {
+      state.hold(row, column, cost);
+      this.#bid[row] = bid;
+      return -1;
+    }
+    return this.#contend(row, column, cost, bid);
+  }
+
+  #contend(row: number, column: number, cost: number, bid: number): number {
+    const state = this.#state;
+    const { first, next, price } = state;
+    const bids = this.#bid;
+    let lowestRow = first[column]!;
+    let lowest = bids[lowestRow]!;
+    let secondLowest = Infinity;
+    for (let holder = next[lowestRow]!; holder >= 0; holder = next[holder]!) {
+      const value = bids[holder]!;
+      if (value < lowest) {
+        secondLowest = lowest;
+        lowest = value;
+        lowestRow = holder;
+      } else if (value < secondLowest) secondLowest = value;
+    }
+    if (bid <= lowest) {
+      if (!(lowest > price[column]!) || lowest === Infinity) return row;
+      price[column] = lowest;
+      return turnedAway;
+    }
+    let paid = bid < secondLowest ? bid : secondLowest;
+    // Who has no second choice bids without limit, and pays what drove the other out.
+    if (paid === Infinity) paid = lowest;
+    if (!(paid > price[column]!)) return row;
+    price[column] = paid;
+    state.release(lowestRow);
+    state.hold(row, column, cost);
+    bids[row] = bid;
+    return lowestRow;
+  }
+}
+
+const turnedAway = -2;

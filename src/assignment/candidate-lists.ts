@@ -1,0 +1,88 @@
+/**
+ * The few columns that each row may want next, so that a step costs a handful of reads in place of m.
+ *
+ * A list holds the `length` columns with the least cost + price at the time it was made, ascending, and a guard: no other
+ * column was cheaper than that. While prices only rise, what was recorded stays a lower bound of what is true now, so a
+ * reader may stop at the first record, or at the guard, that is not below what it has found. That makes every reader
+ * exact, however short or old the lists are. Prices may be lowered by at most `lowered` in all: records and guards contain
+ * what it was when they were made, and are worth that much less.
+ */
+export class CandidateLists {
+  readonly length: number;
+  /** [n] entries in use; 0 and a guard of -Infinity: not made yet. */
+  readonly count: Int32Array;
+  /** [n] Infinity where the list is complete. */
+  readonly guard: Float64Array;
+  /** [n,length] */
+  readonly column: Int32Array;
+  /** [n,length] */
+  readonly cost: Float64Array;
+  /** [n,length] cost + price when the list was made, ascending. */
+  readonly recorded: Float64Array;
+  lowered = 0;
+  readonly #costs: Float64Array;
+  readonly #price: Float64Array;
+
+  constructor(costs: Float64Array, price: Float64Array, rows: number, length: number) {
+    this.length = Math.min(length, price.length);
+    this.count = new Int32Array(rows);
+    this.guard = new Float64Array(rows).fill(-Infinity);
+    this.column = new Int32Array(rows * this.length);
+    this.cost = new Float64Array(rows * this.length);
+    this.recorded = new Float64Array(rows * this.length);
+    this.#costs = costs;
+    this.#price = price;
+  }
+
+  /** Makes the list of `row` at the prices of now; equal sums in the order of the columns. O(m). */
+  fill(row: number): void {
+    const length = this.length;
+    const costs = this.#costs;
+    const price = this.#price;
+    const width = price.length;
+    const { column: columns, recorded } = this;
+    const base = row * width;
+    const from = row * length;
+    const last = from + length - 1;
+    let used = from;
+    let column = 0;
+    for (; column < width && used <= last; column++) {
+      const value = costs[base + column]! + price[column]!;
+      if (value === Infinity) continue;
+      let at = used++;
+      for (; at > from && recorded[at - 1]! > value; at--) {
+        recorded[at] = recorded[at - 1]!;
+        columns[at] = columns[at - 1]!;
+      }
+      recorded[at] = value;
+      columns[at] = column;
+    }
+    let guard = Infinity;
+    if (used > last) {
+      let greatest = recorded[last]!;
+      for (; column < width; column++) {
+        const value = costs[base + column]! + price[column]!;
+        if (value >= greatest) {
+          if (value < guard) guard = value;
+          continue;
+        }
+        guard = greatest;
+        let at = last;
+        for (; at > from && recorded[at - 1]! > value; at--) {
+          recorded[at] = recorded[at - 1]!;
+          columns[at] = columns[at - 1]!;
+        }
+        recorded[at] = value;
+        columns[at] = column;
+        greatest = recorded[last]!;
+      }
+    }
+    const lowered = this.lowered;
+    for (let at = from; at < used; at++) {
+      this.cost[at] = costs[base + columns[at]!]!;
+      recorded[at]! += lowered;
+    }
+    this.count[row] = used - from;
+    this.guard[row] = guard + lowered;
+  }
+}
