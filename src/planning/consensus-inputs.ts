@@ -24,13 +24,18 @@ export function chi2Quantile(d: number, z: number): number {
   return d * (1 - 2 / (9 * d) + z * Math.sqrt(2 / (9 * d))) ** 3;
 }
 
-/** Adds `responses` (unless shared with agents), `candidates`, `median_ranks` and `consensus_constants` to a job's inputs. */
+/**
+ * Adds `responses` (unless shared with agents), `candidates`, `median_ranks` and `consensus_constants` to a job's inputs.
+ * `lastCentroid` [r], null: none, is the last candidate in place of an agent. It wins only where its median squared distance is
+ * the least, so a stale or captured one changes nothing.
+ */
 export function addConsensusInputs(
   inputs: Map<string, JobTensor>,
   responses: Matrix,
   active: Uint8Array,
   consensus: ConsensusProblem,
   shared: boolean,
+  lastCentroid: Float32Array | null,
 ): void {
   const { rows, columns, data } = responses;
   if (!shared) inputs.set('responses', { rows, columns, data, rowMask: active });
@@ -42,6 +47,7 @@ export function addConsensusInputs(
       const pick = indices[Math.floor((c * count) / medoidCandidates)]!;
       candidates.set(data.subarray(pick * columns, (pick + 1) * columns), c * columns);
     }
+    if (lastCentroid !== null) candidates.set(lastCentroid, (medoidCandidates - 1) * columns);
     inputs.set('candidates', { rows: medoidCandidates, columns, data: candidates });
   }
   const lower = Math.max(Math.floor((count - 1) / 2), 0);

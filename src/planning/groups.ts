@@ -53,7 +53,7 @@ export function planGroups(
     const inputs = new Map<string, JobTensor>([
       ['agent_mask', { rows: 1, columns: agents.length, data: new Float32Array(agents.length).fill(1) }],
     ]);
-    addConsensusInputs(inputs, rows, all, consensus, false);
+    addConsensusInputs(inputs, rows, all, consensus, false, null);
     return { spec, key, parameters: new Map(), agentCount: agents.length, taskCount: 0, inputs };
   });
   return { jobs, members, groupCount };

@@ -53,7 +53,11 @@ export function jobOf(problem: Problem, spec: ProgramSpec): PlannedJob {
     warmStartUsed = start !== null;
   }
   if (spec.consensus !== null && problem.consensus !== null && problem.responses !== null) {
-    addConsensusInputs(inputs, problem.responses, agentActive, problem.consensus, spec.consensus.source === 'agents');
+    const { start } = problem.consensus;
+    const lastCentroid = start === 'MEDOID' ? (problem.warmStart?.centroid ?? null) : null;
+    const shared = spec.consensus.source === 'agents';
+    addConsensusInputs(inputs, problem.responses, agentActive, problem.consensus, shared, lastCentroid);
+    warmStartUsed ||= lastCentroid !== null;
   }
   return {
     spec,
