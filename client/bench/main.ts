@@ -8,6 +8,7 @@ import { bridgeSoak } from './bridge-soak.js';
 import { engineTime } from './engine-time.js';
 import { benchPlugin } from './engines.js';
 import { eventLoop } from './event-loop.js';
+import { exact } from './exact.js';
 import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
 import { memory } from './memory.js';
@@ -24,6 +25,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['jax', againstJax],
   ['bridge', bridgeSoak],
   ['hard', hardTime],
+  ['exact', exact],
   ['event-loop', eventLoop],
   ['memory', memory],
   ['soak', soak],

@@ -40,7 +40,7 @@ const left = 52;
 const top = 64;
 const bottom = 46;
 const mostLoad = 4;
-const mostGoodput = 1.5;
+const mostGoodput = 2;
 
 export function renderPlot(curves: readonly Curve[]): string {
   const width = left + curves.length * (panelWidth + gap);
