@@ -4,6 +4,8 @@
  */
 import type { HardResult, HardSolver } from './assignment/hard.js';
 import type { JobResult, JobRunner } from './batching/job.js';
+import type { RoomLimits } from './batching/queue.js';
+import { SolverStage, type SolverPlace } from './batching/solver-stage.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
 import type { Metrics } from './metrics.js';
@@ -21,6 +23,7 @@ import type {
   ConsensusAnswer,
   ExecutionReport,
   HardAnswer,
+  Priority,
   Problem,
   SoftAnswer,
   StageName,
@@ -47,20 +50,77 @@ export interface CoordinatorOptions {
   readonly metrics: Metrics;
   /** What the answer names where no program had to run. */
   readonly engine: { readonly name: string; readonly device: string };
+  /** Of the solver; default 1. */
+  readonly solverThreads?: number;
+  /** Of what waits for the solver; default: none. */
+  readonly limits?: RoomLimits;
+}
+
+/** What is known of a call before its request is decoded. */
+export interface CallInquiry {
+  readonly tenant: string;
+  readonly priority: Priority;
+  readonly deadlineMs: number;
+  readonly requestBytes: number;
+  /** Whether a hard assignment is asked for; null where that is not known. */
+  readonly isHard: boolean | null;
 }
 
 /** Share of the time left that AUTO gives the exact solver; the rest is for a greedy answer and the way back. */
 const exactShareOfTimeLeft = 0.8;
 
+/** Encoding an answer, and its way to the caller. */
+const wayBackMs = 1;
+
 export class Coordinator {
   readonly #options: CoordinatorOptions;
+  readonly #solving: SolverStage;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    const { solver, clock, metrics, solverThreads = 1, limits = { maxQueue: Infinity } } = options;
+    this.#solving = new SolverStage({ solver, clock, metrics, threads: solverThreads, limits });
+  }
+
+  /** Why a call would be refused now whatever its request holds, which is counted as a refusal; null where it may be let in. */
+  refusal({ tenant, priority, deadlineMs, requestBytes, isHard }: CallInquiry): CoordinatorError | null {
+    const call = { tenant, priority, deadlineMs, bytes: requestBytes };
+    if (isHard === true) {
+      const full = this.#solving.full(call);
+      if (full !== null) {
+        this.#options.metrics.shed.inc({ reason: 'queue_full' });
+        return full;
+      }
+    }
+    const expectedAfterMs = isHard === true ? this.#solving.afterMs(call, 0) : 0;
+    return this.#options.runner.refusal?.({ ...call, expectedAfterMs }) ?? null;
   }
 
   /** Answers `problem`, or rejects with a CoordinatorError. */
   async coordinate(problem: Problem, context: CallContext): Promise<Answer> {
+    const place = this.#placeFor(problem, context);
+    try {
+      return await this.#answer(problem, context, place);
+    } finally {
+      if (place !== null) this.#solving.leave(place);
+    }
+  }
+
+  /** Its claim on the solver; null where it needs none. */
+  #placeFor(problem: Problem, { tenant = '', requestBytes = 0, deadlineMs }: CallContext): SolverPlace | null {
+    const { assignment, agentCount, taskCount, priority } = problem;
+    if (assignment?.forms.has('HARD') !== true) return null;
+    const mustFinish = assignment.solver === 'EXACT';
+    const bytes = requestBytes + agentCount * taskCount * Float32Array.BYTES_PER_ELEMENT;
+    try {
+      return this.#solving.admit({ agentCount, taskCount, tenant, priority, deadlineMs, bytes, mustFinish });
+    } catch (thrown) {
+      this.#options.metrics.shed.inc({ reason: 'queue_full' });
+      throw thrown;
+    }
+  }
+
+  async #answer(problem: Problem, context: CallContext, place: SolverPlace | null): Promise<Answer> {
     const { clock } = this.#options;
     const stages = new StageTimes();
     stages.add('decode', context.decodeMs);
@@ -68,14 +128,18 @@ export class Coordinator {
     const main = spec === null ? null : jobOf(problem, spec);
     const groups = planGroupsOf(problem);
     const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
-    const { deadlineMs, signal, onBegun } = context;
+    const { deadlineMs, signal, onBegun, tenant = '', requestBytes = 0 } = context;
     const { priority, forbidFallback } = problem;
-    if (jobs.length === 0) onBegun?.();
+    if (jobs.length === 0) {
+      if (place !== null) this.#solving.assertInTime(place);
+      onBegun?.();
+    }
     const begun = onBegun === undefined ? {} : { onBegun };
-    const results =
-      jobs.length === 0
-        ? []
-        : await this.#options.runner.submit({ jobs, priority, forbidFallback, deadlineMs, signal, ...begun });
+    const expectedAfterMs = place?.afterMs ?? wayBackMs;
+    const terms = { priority, forbidFallback, deadlineMs, tenant, bytes: requestBytes, expectedAfterMs };
+    const submittedMs = clock.nowMs();
+    const results = jobs.length === 0 ? [] : await this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
+    if (place !== null) this.#solving.observeEngine(clock.nowMs() - submittedMs);
     const mainResult = main === null ? null : results[0]!;
     const groupResults = main === null ? results : results.slice(1);
     stages.addSlowest(results);
@@ -83,7 +147,7 @@ export class Coordinator {
     const soft = mainResult !== null && spec?.soft != null ? softAnswerOf(problem, spec.soft, mainResult) : null;
     const consensus = this.#consensusOf(problem, mainResult, groups, groupResults);
     const assignStart = clock.nowMs();
-    const solved = await this.#solve(problem, mainResult, context);
+    const solved = await this.#solve(problem, mainResult, context, place);
     const hard = solved === null ? null : hardAnswerOf(problem, solved);
     if (hard !== null) {
       const assignMs = clock.nowMs() - assignStart;
@@ -113,11 +177,17 @@ export class Coordinator {
     return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
   }
 
-  async #solve(problem: Problem, result: JobResult | null, context: CallContext): Promise<HardResult | null> {
-    if (problem.assignment?.forms.has('HARD') !== true) return null;
+  async #solve(
+    problem: Problem,
+    result: JobResult | null,
+    context: CallContext,
+    place: SolverPlace | null,
+  ): Promise<HardResult | null> {
+    if (place === null) return null;
     if (context.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
-    const budgetMs = this.#exactBudgetMs(problem, context.deadlineMs);
-    const hard = await this.#options.solver.solve(hardProblemOf(problem, result, budgetMs), context);
+    // Made when its turn comes: waiting shortens the budget.
+    const hardProblem = () => hardProblemOf(problem, result, this.#exactBudgetMs(problem, context.deadlineMs));
+    const hard = await this.#solving.solve(place, hardProblem, context.signal);
     if (this.#options.clock.nowMs() > context.deadlineMs) {
       throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed while the assignment was solved');
     }

@@ -109,6 +109,13 @@ export class WaitingRoom<J extends QueuedJob> {
     return this.#bytes;
   }
 
+  /** Of all jobs in the room. */
+  get totalCostMs(): number {
+    let sumMs = 0;
+    for (const { costMs } of this.#jobs) sumMs += costMs;
+    return sumMs;
+  }
+
   /** Of all jobs in the room; Infinity where there is none. */
   get earliestStartByMs(): number {
     if (this.#earliestStartByMs === null) {

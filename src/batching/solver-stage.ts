@@ -1,0 +1,332 @@
+/**
+ * The way of hard assignments from the engine to the solver's threads: fair, by urgency and bounded, as the engine's queue is.
+ *
+ * The pool is given no more than keeps its threads busy; the rest waits here, in a room of its own, where it can be put in order, left out where it would be late,
+ * and given up at no cost. Problems that are still with the engine are counted as coming, so that a newcomer's outlook holds
+ * all that will be solved before it.
+ */
+import type { HardProblem, HardResult, HardSolver } from '../assignment/hard.js';
+import type { Clock } from '../clock.js';
+import { CoordinatorError } from '../errors.js';
+import type { Metrics, ShedReason } from '../metrics.js';
+import type { Priority } from '../problem.js';
+import { Allowance } from './admission.js';
+import { type Newcomer, type Party, type QueuedJob, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
+
+export interface SolverStageOptions {
+  readonly solver: Pick<HardSolver, 'solve' | 'expectedMs'>;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, 'shed'>;
+  /** Of the pool. */
+  readonly threads: number;
+  readonly limits: RoomLimits;
+}
+
+export interface SolverCall {
+  readonly agentCount: number;
+  readonly taskCount: number;
+  readonly tenant: string;
+  readonly priority: Priority;
+  readonly deadlineMs: number;
+  /** What it holds while it waits. */
+  readonly bytes: number;
+  /** Whether an answer before the end is none (EXACT); the other solvers give what they have. */
+  readonly mustFinish: boolean;
+}
+
+/** A call's claim on the solver, from its admission to its end. */
+export interface SolverPlace {
+  readonly call: SolverCall;
+  readonly ownMs: number;
+  /** `SolverStage.afterMs` when it was admitted. */
+  readonly afterMs: number;
+  state: 'coming' | 'waiting' | 'solving' | 'left';
+}
+
+interface SolveTicket extends QueuedJob {
+  readonly place: SolverPlace;
+  readonly problem: () => HardProblem;
+  readonly signal: AbortSignal;
+  readonly resolve: (result: HardResult) => void;
+  readonly reject: (error: Error) => void;
+  readonly predictedMs: number;
+}
+
+/** Up to this long a problem is small: threads take many of them at a time. */
+const smallMs = 2;
+/** Small problems in the pool for each thread. */
+const smallPerThread = 16;
+/** Problems of a size class take as long as the last few dozen did. */
+const smoothing = 0.1;
+/** Size classes kept: four to every doubling of N and M. */
+const classesPerDoubling = 4;
+const keptClasses = 1024;
+/** Of its time, what a solver that gives what it has takes to have something. */
+const leastShare = 0.25;
+/** Encoding the answer, and its way to the caller. */
+const wayBackMs = 1;
+
+export class SolverStage {
+  readonly #options: SolverStageOptions;
+  readonly #room: WaitingRoom<SolveTicket>;
+  readonly #ownMs = new Map<number, number>();
+  readonly #allowance = new Allowance();
+  /** Problems that the pool takes side by side: one thread is kept for small ones. */
+  readonly #lanes: number;
+  #comingMs = 0;
+  #solvingMs = 0;
+  #small = 0;
+  #large = 0;
+  /** How long calls lately took from admission to here. */
+  #engineMs = 0;
+
+  constructor(options: SolverStageOptions) {
+    this.#options = options;
+    this.#room = new WaitingRoom(options.limits);
+    this.#lanes = Math.max(1, options.threads - 1);
+  }
+
+  /** Problems that wait here. */
+  get depth(): number {
+    return this.#room.depth;
+  }
+
+  get isIdle(): boolean {
+    return this.#small + this.#large === 0 && this.#room.jobCount === 0;
+  }
+
+  /** Milliseconds from the engine's answer, expected after `engineMs`, until the caller would have this call's. */
+  afterMs(
+    call: Pick<SolverCall, 'tenant' | 'priority' | 'deadlineMs'>,
+    ownMs: number,
+    engineMs = this.#engineMs,
+  ): number {
+    const nowMs = this.#options.clock.nowMs();
+    const { tenant, priority, deadlineMs } = call;
+    const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
+    const waitMs = (aheadMs + this.#solvingMs + this.#comingMs) / this.#lanes;
+    const shortMs = waitMs > 0 ? Math.min(this.#allowance.ms, waitMs) : 0;
+    return Math.max(waitMs - engineMs, 0) + shortMs + ownMs + wayBackMs;
+  }
+
+  /** Claims a place for a call that goes to the engine first. Throws QUEUE_FULL. Whoever has it must `leave` it. */
+  admit(call: SolverCall): SolverPlace {
+    const refused = this.full(call);
+    if (refused !== null) throw refused;
+    const ownMs = this.#ownMsOf(call);
+    const afterMs = this.afterMs(call, ownMs);
+    this.#comingMs += ownMs;
+    return { call, ownMs, afterMs, state: 'coming' };
+  }
+
+  /** For calls that need no engine: throws PREDICTED_LATE where its answer would be late. On an idle pool it is tried. */
+  assertInTime({ call, ownMs }: SolverPlace): void {
+    const leftMs = call.deadlineMs - this.#options.clock.nowMs();
+    const neededMs = this.afterMs(call, ownMs, 0) - ownMs / this.#lanes;
+    if (neededMs <= leftMs || this.isIdle) return;
+    this.#count('predicted_late');
+    throw late(neededMs, leftMs);
+  }
+
+  /** QUEUE_FULL where too much waits for such a call to be let in; null where there is room. */
+  full({
+    tenant,
+    priority,
+    deadlineMs,
+    bytes,
+  }: Omit<SolverCall, 'agentCount' | 'taskCount' | 'mustFinish'>): CoordinatorError | null {
+    const urgencyMs = urgencyOf(this.#options.clock.nowMs(), deadlineMs);
+    const newcomer: Newcomer = { tenant, priority, urgencyMs, bytes };
+    return this.#room.wouldDisplace(newcomer) === null ? this.#queueFull() : null;
+  }
+
+  /** Solves, in its turn, what `problem` then gives. PREDICTED_LATE where it can no longer be solved in time; QUEUE_FULL where it is displaced. */
+  solve(place: SolverPlace, problem: () => HardProblem, signal: AbortSignal): Promise<HardResult> {
+    const { clock } = this.#options;
+    const nowMs = clock.nowMs();
+    const { call, ownMs } = place;
+    const { tenant, priority, deadlineMs, bytes } = call;
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(cancelled(signal));
+        return;
+      }
+      const dueMs = deadlineMs - wayBackMs;
+      const urgencyMs = urgencyOf(nowMs, dueMs);
+      const leaving = this.#room.wouldDisplace({ tenant, priority, urgencyMs, bytes });
+      if (leaving === null) {
+        reject(this.#queueFull());
+        this.#count('queue_full');
+        return;
+      }
+      const party: Party = { tenant, bytes, waiting: 0, started: false };
+      const predictedMs = nowMs + this.afterMs(call, ownMs, 0);
+      // On an idle pool an estimate that is out of date is tried.
+      const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
+      const abort = (): void => {
+        if (place.state !== 'waiting') return;
+        this.#room.remove(ticket);
+        ticket.reject(cancelled(signal));
+      };
+      const settle = (): void => signal.removeEventListener('abort', abort);
+      const ticket: SolveTicket = {
+        key: '',
+        agents: call.agentCount,
+        tasks: call.taskCount,
+        priority,
+        enqueuedMs: nowMs,
+        deadlineMs,
+        dueMs,
+        startByMs: Math.min(dueMs - leastMs, deadlineMs),
+        urgencyMs,
+        compiling: null,
+        party,
+        costMs: ownMs,
+        place,
+        problem,
+        signal,
+        predictedMs,
+        resolve: (result) => {
+          settle();
+          resolve(result);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      signal.addEventListener('abort', abort);
+      this.#leaveComing(place);
+      place.state = 'waiting';
+      for (const displaced of leaving) this.#displace(displaced);
+      this.#room.add(ticket);
+      this.#pump();
+    });
+  }
+
+  /** The engine took `engineMs` for a call, from its admission. */
+  observeEngine(engineMs: number): void {
+    this.#engineMs += smoothing * (engineMs - this.#engineMs);
+  }
+
+  /** The call has ended, however. Safe to call twice. */
+  leave(place: SolverPlace): void {
+    this.#leaveComing(place);
+    place.state = 'left';
+  }
+
+  #leaveComing(place: SolverPlace): void {
+    if (place.state !== 'coming') return;
+    this.#comingMs -= place.ownMs;
+    // What rounding leaves is not work.
+    if (this.#comingMs < 1e-6) this.#comingMs = 0;
+  }
+
+  #pump(): void {
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#room.earliestStartByMs <= nowMs) this.#drop(nowMs);
+    for (const ticket of this.#room.inOrder()) {
+      if (this.#small >= smallPerThread * this.#options.threads && this.#large >= this.#lanes + 1) return;
+      const isSmall = ticket.costMs <= smallMs;
+      if (isSmall ? this.#small < smallPerThread * this.#options.threads : this.#large < this.#lanes + 1) {
+        this.#room.take([ticket], ticket.costMs);
+        void this.#run(ticket, isSmall);
+      }
+    }
+  }
+
+  async #run(ticket: SolveTicket, isSmall: boolean): Promise<void> {
+    const { clock, solver } = this.#options;
+    const { place, signal, deadlineMs, costMs } = ticket;
+    const startedMs = clock.nowMs();
+    const isAlone = isSmall ? this.#small < this.#options.threads : this.#large < this.#lanes;
+    place.state = 'solving';
+    this.#solvingMs += costMs;
+    if (isSmall) this.#small++;
+    else this.#large++;
+    let result: HardResult | null = null;
+    let failure: CoordinatorError | null = null;
+    try {
+      result = await solver.solve(ticket.problem(), { signal, deadlineMs });
+    } catch (thrown) {
+      failure = CoordinatorError.from(thrown);
+    }
+    this.#solvingMs = Math.max(this.#solvingMs - costMs, 0);
+    if (isSmall) this.#small--;
+    else this.#large--;
+    const endedMs = clock.nowMs();
+    if (result !== null) {
+      if (isAlone) this.#learn(place.call, endedMs - startedMs);
+      this.#allowance.observe(endedMs - ticket.predictedMs);
+    }
+    this.#pump();
+    if (result !== null) ticket.resolve(result);
+    else if (failure !== null) ticket.reject(failure);
+  }
+
+  #drop(nowMs: number): void {
+    for (const ticket of this.#room.inOrder()) {
+      if (ticket.startByMs > nowMs) continue;
+      this.#room.remove(ticket);
+      const isExpired = ticket.deadlineMs <= nowMs;
+      this.#count(isExpired ? 'deadline' : 'predicted_late');
+      ticket.reject(
+        isExpired
+          ? new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed while the request waited for a solver')
+          : late(ticket.costMs, ticket.deadlineMs - nowMs),
+      );
+    }
+  }
+
+  #displace(party: Party): void {
+    for (const ticket of this.#room.inOrder()) {
+      if (ticket.party !== party) continue;
+      this.#room.remove(ticket);
+      this.#count('displaced');
+      ticket.reject(
+        this.#queueFull(', and a request that is more urgent or of a tenant with less in it took the place'),
+      );
+    }
+  }
+
+  #queueFull(why = ''): CoordinatorError {
+    const retryAfterMs = Math.max(1, Math.ceil((this.#solvingMs + this.#room.totalCostMs) / this.#lanes));
+    const message = `${this.#room.depth} requests wait for a solver, which is the limit${why}; retry in ${retryAfterMs} ms`;
+    return new CoordinatorError('QUEUE_FULL', message, { retryAfterMs });
+  }
+
+  #count(reason: ShedReason): void {
+    this.#options.metrics.shed.inc({ reason });
+  }
+
+  /** What a problem of this size takes a thread. */
+  #ownMsOf({ agentCount, taskCount }: SolverCall): number {
+    const known = this.#ownMs.get(classOf(agentCount, taskCount));
+    return known ?? Math.max(this.#options.solver.expectedMs(agentCount, taskCount), 0.01);
+  }
+
+  #learn({ agentCount, taskCount }: SolverCall, ms: number): void {
+    const code = classOf(agentCount, taskCount);
+    const known = this.#ownMs.get(code);
+    const next = known === undefined ? ms : known + smoothing * (ms - known);
+    this.#ownMs.delete(code);
+    this.#ownMs.set(code, Math.max(next, 0.01));
+    if (this.#ownMs.size > keptClasses) this.#ownMs.delete(this.#ownMs.keys().next().value!);
+  }
+}
+
+function classOf(agentCount: number, taskCount: number): number {
+  const step = (count: number) => Math.ceil(Math.log2(Math.max(count, 1)) * classesPerDoubling);
+  return step(agentCount) * 1024 + step(taskCount);
+}
+
+function late(neededMs: number, leftMs: number): CoordinatorError {
+  const message = `the assignment is expected in ${Math.ceil(neededMs)} ms and ${Math.max(Math.floor(leftMs), 0)} ms are left`;
+  return new CoordinatorError('PREDICTED_LATE', message, { retryAfterMs: Math.max(1, Math.ceil(neededMs - leftMs)) });
+}
+
+function cancelled(signal: AbortSignal): CoordinatorError {
+  return signal.reason instanceof CoordinatorError
+    ? signal.reason
+    : new CoordinatorError('CANCELLED', 'cancelled before the assignment was solved');
+}
