@@ -6,6 +6,7 @@ import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
 import { Ladder } from '../src/engine/ladder.js';
 import type { ProgramRequest } from '../src/engine/engine.js';
+import { ReducedPrograms } from '../src/engine/reduced-programs.js';
 import { ProgramStore } from '../src/engine/program-store.js';
 import { ProgramUsage, type UsedProgram } from '../src/engine/program-usage.js';
 import type { RungOptions } from '../src/engine/rung.js';
@@ -93,7 +94,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
     },
   });
   const solver = createSolverPool({ threads: config.solverThreads, clock });
-  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, engine: ladder });
+  const reduced = new ReducedPrograms(ladder);
+  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, reduced, engine: ladder });
   const maxMessageBytes = config.maxMessageMb * bytesPerMiB;
   const limits = {
     maxAgents: sizeLadder.at(-1)!,

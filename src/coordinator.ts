@@ -9,14 +9,15 @@ import { SolverStage, type SolverPlace } from './batching/solver-stage.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
 import type { Metrics } from './metrics.js';
-import { bucketName } from './operators/signature.js';
+import { bucketName, type ProgramSpec } from './operators/signature.js';
+import type { ReducedPrograms } from './engine/reduced-programs.js';
 import { consensusFrom } from './planning/consensus-answer.js';
 import { groupedConsensus, planGroups, type GroupPlan } from './planning/groups.js';
 import { churnOf, hardAnswerOf, hardProblemOf } from './planning/hard-problem.js';
-import { jobOf } from './planning/job-inputs.js';
+import { jobOf, parametersOf } from './planning/job-inputs.js';
 import { outputOf } from './planning/outputs.js';
 import { sinkhornEnd, softAnswerOf } from './planning/soft-answer.js';
-import { specOf } from './planning/spec.js';
+import { specOf, withAllIterations } from './planning/spec.js';
 import { tickStateOf } from './warm-start.js';
 import type {
   Answer,
@@ -48,6 +49,8 @@ export interface CoordinatorOptions {
   readonly solver: HardSolver;
   readonly clock: Clock;
   readonly metrics: Metrics;
+  /** Says whether programs with fewer iterations may run; absent: always. */
+  readonly reduced?: Pick<ReducedPrograms, 'isReady'>;
   /** What the answer names where no program had to run. */
   readonly engine: { readonly name: string; readonly device: string };
   /** Of the solver; default 1. */
@@ -124,7 +127,7 @@ export class Coordinator {
     const { clock } = this.#options;
     const stages = new StageTimes();
     stages.add('decode', context.decodeMs);
-    const spec = specOf(problem, { exactBudgetMs: this.#exactBudgetMs(problem, context.deadlineMs) });
+    const spec = this.#specOf(problem, context.deadlineMs);
     const main = spec === null ? null : jobOf(problem, spec);
     const groups = planGroupsOf(problem);
     const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
@@ -167,6 +170,15 @@ export class Coordinator {
       execution: this.#report(problem, results, stages),
       tick: tickStateOf({ hard, sinkhorn, consensus }, problem),
     };
+  }
+
+  /** A program with fewer iterations only where it is loaded: a tick never waits for its compilation. */
+  #specOf(problem: Problem, deadlineMs: number): ProgramSpec | null {
+    const spec = specOf(problem, { exactBudgetMs: this.#exactBudgetMs(problem, deadlineMs) });
+    const full = spec === null ? null : withAllIterations(spec, problem);
+    if (spec === null || full === null || spec === full) return spec;
+    const { reduced } = this.#options;
+    return reduced?.isReady(spec, full, problem, parametersOf(problem.policy)) === false ? full : spec;
   }
 
   /** Milliseconds that AUTO may spend on the exact solver from now: the request's, else from its deadline, else null. */

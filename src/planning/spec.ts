@@ -108,6 +108,12 @@ function softSpecOf(problem: Problem, assignment: AssignmentProblem, budget: Tim
   };
 }
 
+/** The same program with every iteration that the request asks for; `spec` itself where it has them. */
+export function withAllIterations(spec: ProgramSpec, { assignment }: Problem): ProgramSpec {
+  if (spec.soft === null || assignment === null || spec.soft.iterations === assignment.iterations) return spec;
+  return { ...spec, soft: { ...spec.soft, iterations: assignment.iterations } };
+}
+
 function iterationsOf(problem: Problem, assignment: AssignmentProblem, form: SinkhornForm): number {
   const { warmStart } = problem;
   if (warmStart === null || warmPotential(problem, assignment, form) === null) return assignment.iterations;
