@@ -16,11 +16,13 @@ import { type Report, renderMarkdown, renderText, type SectionResult, thisMachin
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
 import { soak } from './soak.js';
+import { stream } from './stream.js';
 import { throughput } from './throughput.js';
 import { UsageError, wholeNumber } from '../usage.js';
 
 const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
+  ['stream', stream],
   ['engine', engineTime],
   ['jax', againstJax],
   ['bridge', bridgeSoak],

@@ -1,6 +1,6 @@
 /** Request bytes for load tests, and calls that leave both messages as bytes, so that the caller's own coding is not measured. */
 import { join } from 'node:path';
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { packageRoot } from '../../src/package-root.js';
 import type { AssignmentForm } from '../../src/problem.js';
@@ -9,6 +9,7 @@ import { normalArray, uniformArray } from './random-states.js';
 
 export const protoFile: string = join(packageRoot, protoDirectory, protoName);
 export const coordinatePath = `/${protoPackage}.Coordinator/Coordinate`;
+export const streamPath = `/${protoPackage}.Coordinator/CoordinateStream`;
 const healthPath = '/grpc.health.v1.Health/Check';
 const mebibyte = 1024 * 1024;
 
@@ -90,6 +91,36 @@ export function rawCall(client: Client, path: string, request: Buffer, deadlineM
     cancel = () => call.cancel();
   });
   return { answer, cancel };
+}
+
+/** A CoordinateStream with bytes both ways. Failures end up in `onError`; the client's connection is shared. */
+export function rawStream(
+  client: Client,
+  onAnswer: (answer: Buffer) => void,
+  onError: (error: Error) => void,
+): ClientDuplexStream<Buffer, Buffer> {
+  const stream = client.makeBidiStreamRequest<Buffer, Buffer>(streamPath, unchanged, unchanged);
+  stream.on('data', onAnswer);
+  stream.on('error', onError);
+  return stream;
+}
+
+/** A decoded CoordinateResponse; fields that were not sent have their defaults. */
+export function decodeResponse(answer: Buffer): Record<string, unknown> {
+  return messageType('CoordinateResponse').decode(answer) as unknown as Record<string, unknown>;
+}
+
+const streamErrorField = 7;
+
+/** Whether a serialized CoordinateResponse carries `error`: looks at its top-level fields only, in a microsecond. */
+export function isStreamError(answer: Buffer): boolean {
+  const reader = protobuf.Reader.create(answer);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag >>> 3 === streamErrorField) return true;
+    reader.skipType(tag & 7);
+  }
+  return false;
 }
 
 /** Whether the standard health service says SERVING. */
