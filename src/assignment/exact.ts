@@ -51,8 +51,7 @@ export function solveExact(
   const { cost, capacities } = reduction;
   let places = 0;
   for (let column = 0; column < width; column++) places += capacities[column]!;
-  const range = costRange(reduction);
-  const idleCost = priceOfIdling(reduction, places, range);
+  const idleCost = priceOfIdling(reduction, places);
   const balanced = idleCost === Infinity && places === rows;
   const meter = new WorkMeter(shouldStop, interval);
   const price = new Float64Array(width);
@@ -61,7 +60,7 @@ export function solveExact(
   const bidding = new Bidding(state, lists, meter);
 
   const free = new Int32Array(rows);
-  const highest = (idleCost === Infinity ? range.high : idleCost) - range.low;
+  const highest = (idleCost === Infinity ? reduction.highestCost : idleCost) - reduction.lowestCost;
   const known = start?.columnPrice ?? null;
   let kept: Int32Array | null = null;
   if (known !== null && startFrom(reduction, known, highest, price, meter)) kept = start!.columnOfRow;
@@ -73,24 +72,8 @@ export function solveExact(
   return finish(reduction, state, meter, balanced);
 }
 
-interface CostRange {
-  readonly low: number;
-  readonly high: number;
-}
-
-/** The extreme costs of available pairs; 0 where there are none. */
-function costRange({ cost }: Reduction): CostRange {
-  let low = Infinity;
-  let high = -Infinity;
-  for (let cell = 0; cell < cost.length; cell++) {
-    const value = cost[cell]!;
-    if (value < low) low = value;
-    if (value > high && value < Infinity) high = value;
-  }
-  return low <= high ? { low, high } : { low: 0, high: 0 };
-}
-
-function priceOfIdling(reduction: Reduction, places: number, { low, high }: CostRange): number {
+function priceOfIdling(reduction: Reduction, places: number): number {
+  const { lowestCost: low, highestCost: high } = reduction;
   if (reduction.idleAllowed) return 0;
   const rows = reduction.agents.length;
   if (reduction.dense && places >= rows) return Infinity;

@@ -20,8 +20,11 @@ export interface Reduction {
   readonly capacities: Int32Array;
   /** [n,m] row-major. */
   readonly cost: Float64Array;
-  /** Every pair is available. Pruning may change it, like the costs and the capacities. */
-  dense: boolean;
+  /** Every pair is available. */
+  readonly dense: boolean;
+  /** No available pair costs less, or more; 0 where there is none. */
+  readonly lowestCost: number;
+  readonly highestCost: number;
   readonly idleAllowed: boolean;
   /** [N] the tasks of locked agents; -1 elsewhere. */
   readonly lockedTasks: Int32Array;
@@ -74,11 +77,13 @@ export function reduceProblem(problem: HardProblem): Reduction {
   const table: Table = {
     agents: agents.subarray(0, agentsLeft),
     tasks: tasks.subarray(0, tasksLeft),
-    cost: new Float64Array(agentsLeft * tasksLeft),
+    cost: costsOf(agentsLeft * tasksLeft),
     rowReach: new Int32Array(agentsLeft),
     columnReach: new Int32Array(tasksLeft),
   };
-  magnitude = Math.max(magnitude, fillCosts(problem, table));
+  const range = fillCosts(problem, table);
+  if (range.low > range.high) range.low = range.high = 0;
+  magnitude = Math.max(magnitude, Math.max(Math.abs(range.low), Math.abs(range.high)) + Math.abs(idleUtility ?? 0));
   const dense = dropUnreachable(table);
   const capacities = new Int32Array(table.tasks.length);
   for (let column = 0; column < capacities.length; column++) {
@@ -91,11 +96,32 @@ export function reduceProblem(problem: HardProblem): Reduction {
     capacities,
     cost,
     dense,
+    lowestCost: range.low,
+    highestCost: range.high,
     idleAllowed: idleUtility !== null,
     lockedTasks,
     base,
     magnitude,
   };
+}
+
+/** Costs of this many cells at most are kept for the next problem: 32 MiB. */
+const maxSpareCells = 2 ** 22;
+
+/** Memory that was touched before: the kernel takes as long to hand out fresh pages as it takes to fill them. */
+let spare = new Float64Array(0);
+
+function costsOf(cells: number): Float64Array {
+  if (spare.length < cells) return new Float64Array(cells);
+  const costs = spare.subarray(0, cells);
+  spare = new Float64Array(0);
+  return costs;
+}
+
+/** Lends the memory of `reduction.cost`, which nobody reads any more, to the next problem of this thread. */
+export function recycleCosts(reduction: Reduction): void {
+  const whole = new Float64Array(reduction.cost.buffer as ArrayBuffer);
+  if (whole.length > spare.length && whole.length <= maxSpareCells) spare = whole;
 }
 
 /** [N] task or -1 of every agent, from the reduced answer `columnOfRow` [n] (-1 idle) and the locks. */
@@ -146,6 +172,11 @@ function lockedValue(problem: HardProblem, agent: number, task: number, left: Ui
   return value;
 }
 
+interface CostRange {
+  low: number;
+  high: number;
+}
+
 interface Table {
   agents: Int32Array;
   tasks: Int32Array;
@@ -155,50 +186,116 @@ interface Table {
   columnReach: Int32Array;
 }
 
-/** Fills `cost` and both reaches; returns the greatest |value| of an available pair. */
-function fillCosts(problem: HardProblem, table: Table): number {
-  const { utility, bias, taskCount, previous } = problem;
+/** Fills `cost` and both reaches; returns the extreme costs of available pairs (low > high where there are none). */
+function fillCosts(problem: HardProblem, table: Table): CostRange {
+  const { taskCount, previous } = problem;
   const { agents, tasks, cost, rowReach, columnReach } = table;
-  const idle = problem.idleUtility ?? 0;
-  const worst = problem.idleUtility === null ? Number.MAX_VALUE : 0;
   const width = tasks.length;
+  const worst = problem.idleUtility === null ? Number.MAX_VALUE : 0;
   const columnOfTask = new Int32Array(previous === null ? 0 : taskCount).fill(-1);
   if (previous !== null) for (let column = 0; column < width; column++) columnOfTask[tasks[column]!] = column;
+  const range: CostRange = { low: Infinity, high: -Infinity };
   let fullRows = 0;
-  let low = Infinity;
-  let high = -Infinity;
   for (let row = 0; row < agents.length; row++) {
     const agent = agents[row]!;
-    const from = agent * taskCount;
     const to = row * width;
-    if (bias === null) {
-      for (let column = 0; column < width; column++) cost[to + column] = idle - utility[from + tasks[column]!]!;
-    } else {
-      for (let column = 0; column < width; column++) {
-        const cell = from + tasks[column]!;
-        cost[to + column] = idle - (utility[cell]! + bias[cell]!);
-      }
-    }
+    let reach = fillRow(problem, agent, table, to, worst, range);
     const kept = previous === null ? -1 : previous[agent]!;
     if (kept >= 0 && kept < taskCount && columnOfTask[kept]! >= 0) {
-      cost[to + columnOfTask[kept]!] = idle - pairValue(problem, agent, kept);
-    }
-    let reach = 0;
-    for (let column = 0; column < width; column++) {
-      const value = cost[to + column]!;
-      // Also false for NaN.
-      if (value <= worst && value > -Infinity) {
-        reach++;
-        if (value < low) low = value;
-        if (value > high) high = value;
-      } else cost[to + column] = Infinity;
+      const cell = to + columnOfTask[kept]!;
+      const value = (problem.idleUtility ?? 0) - pairValue(problem, agent, kept);
+      if (cost[cell]! < Infinity) reach--;
+      cost[cell] = admit(value, worst, range);
+      if (cost[cell] < Infinity) reach++;
     }
     rowReach[row] = reach;
     if (reach === width) fullRows++;
     else for (let column = 0; column < width; column++) if (cost[to + column]! < Infinity) columnReach[column]!++;
   }
   if (fullRows > 0) for (let column = 0; column < width; column++) columnReach[column]! += fullRows;
-  return low <= high ? Math.max(Math.abs(low), Math.abs(high)) + Math.abs(idle) : 0;
+  return range;
+}
+
+/** Writes one row of costs from cell `to` on; returns how many pairs are available. The keep bonus is left out. */
+function fillRow(
+  problem: HardProblem,
+  agent: number,
+  table: Table,
+  to: number,
+  worst: number,
+  range: CostRange,
+): number {
+  const { utility, bias, taskCount } = problem;
+  const { tasks, cost } = table;
+  const idle = problem.idleUtility ?? 0;
+  const width = tasks.length;
+  const from = agent * taskCount;
+  const straight = bias === null && width === taskCount;
+  let reach = width;
+  for (let column = 0; ; column++) {
+    const { low, high } = range;
+    // Stops at a cost that is not within the range so far, which soon is hardly ever the case.
+    column = straight
+      ? copyWithin(utility, from, cost, to, column, width, idle, low, high)
+      : gatherWithin(problem, from, tasks, cost, to, column, idle, low, high);
+    if (column === width) return reach;
+    const cell = to + column;
+    cost[cell] = admit(cost[cell]!, worst, range);
+    if (cost[cell] === Infinity) reach--;
+  }
+}
+
+/** Writes idle - utility from `column` on, up to and with the first that is not between `low` and `high`; returns its column, or `width`. */
+function copyWithin(
+  utility: Float32Array,
+  from: number,
+  cost: Float64Array,
+  to: number,
+  start: number,
+  width: number,
+  idle: number,
+  low: number,
+  high: number,
+): number {
+  let column = start;
+  for (; column < width; column++) {
+    const value = idle - utility[from + column]!;
+    cost[to + column] = value;
+    if (!(value >= low && value <= high)) break;
+  }
+  return column;
+}
+
+/** The same from the cells of the `tasks` and with the bias. */
+function gatherWithin(
+  { utility, bias }: HardProblem,
+  from: number,
+  tasks: Int32Array,
+  cost: Float64Array,
+  to: number,
+  start: number,
+  idle: number,
+  low: number,
+  high: number,
+): number {
+  const width = tasks.length;
+  let column = start;
+  for (; column < width; column++) {
+    const cell = from + tasks[column]!;
+    const value = idle - (bias === null ? utility[cell]! : utility[cell]! + bias[cell]!);
+    cost[to + column] = value;
+    if (!(value >= low && value <= high)) break;
+  }
+  return column;
+}
+
+/** The cost of a pair: `value` where that is allowed, and then part of `range`; else Infinity. */
+function admit(value: number, worst: number, range: CostRange): number {
+  // Also false for NaN.
+  if (!(value <= worst && value > -Infinity)) return Infinity;
+  if (value < range.low) range.low = value;
+  if (value > range.high) range.high = value;
+  return value;
 }
 
 /** Compacts the table in place to rows and columns with at least one available pair; true where every pair is available. */
