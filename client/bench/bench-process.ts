@@ -11,5 +11,6 @@ export async function inOwnProcess<T>(fileName: `${string}.js`, job: object): Pr
   const { stdout } = await run(process.execPath, [compiled(fileName), JSON.stringify(job)], {
     maxBuffer: mostOutputBytes,
   });
-  return JSON.parse(stdout) as T;
+  // NaN (a percentile of nothing) is null in JSON.
+  return JSON.parse(stdout, (_key, value: unknown) => (value === null ? Number.NaN : value)) as T;
 }

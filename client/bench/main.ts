@@ -15,6 +15,7 @@ import { memory } from './memory.js';
 import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
+import { overload } from './overload.js';
 import { soak } from './soak.js';
 import { stream } from './stream.js';
 import { throughput } from './throughput.js';
@@ -23,6 +24,7 @@ import { UsageError, wholeNumber } from '../usage.js';
 const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['stream', stream],
+  ['overload', overload],
   ['engine', engineTime],
   ['jax', againstJax],
   ['bridge', bridgeSoak],

@@ -1,0 +1,179 @@
+/** What the service answers in time when it is asked for less and for more than it can do. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inOwnProcess } from './bench-process.js';
+import type { ClosedLoop } from './closed-caller.js';
+import { serviceEngine, serviceFlags } from './engines.js';
+import type { LoadResult } from './load-generator.js';
+import { sampleRequest } from './messages.js';
+import type { OpenLoop, OpenResult } from './open-caller.js';
+import { atLeast, atMost, type Cell } from './report.js';
+import type { BenchContext, Section } from './section.js';
+import { settled, startService } from './server-process.js';
+import { median } from './statistics.js';
+
+const count = 500;
+const deadlineMs = 50;
+const loads = [0.5, 0.8, 1, 1.5, 2, 4] as const;
+const distinctRequests = 8;
+const connections = 4;
+/** Enough to keep the engine and the solvers busy, few enough that nothing waits long. */
+const closedCallers = 8;
+const warmUpSeconds = 4;
+/** Against one measurement of the other sections: a p99 needs calls. */
+const timesLonger = 2;
+
+const leastOfBest = 0.9;
+const overload2 = 2;
+const mostRefusalMs = 5;
+const restfulLoad = 0.8;
+
+export const overload: Section = async (context) => {
+  const requestFiles = Array.from({ length: distinctRequests }, (_, index) => requestFile(context, index + 1));
+  const service = await startService(serviceFlags(context));
+  const byLoad = new Map<number, OpenResult[]>(loads.map((load) => [load, []]));
+  let capacity: number;
+  try {
+    const closed = (seconds: number): Promise<LoadResult> => {
+      const job: ClosedLoop = {
+        address: service.grpcAddress,
+        requestFiles,
+        over: 'unary calls',
+        callers: closedCallers,
+        connections,
+        seconds,
+      };
+      return inOwnProcess<LoadResult>('closed-caller.js', job);
+    };
+    const open = (load: number, seconds: number, seed: number): Promise<OpenResult> => {
+      const ratePerSecond = load * capacity;
+      const job: OpenLoop = {
+        address: service.grpcAddress,
+        requestFiles,
+        ratePerSecond,
+        seconds,
+        deadlineMs,
+        connections,
+        seed,
+      };
+      return inOwnProcess<OpenResult>('open-caller.js', job);
+    };
+    // Programs of other batch sizes are compiled in the background; then the code that serves them is compiled.
+    await closed(context.seconds);
+    await settled(service);
+    await closed(warmUpSeconds);
+    const rates: number[] = [];
+    for (let round = 0; round < context.rounds; round++) rates.push((await closed(context.seconds)).ratePerSecond);
+    capacity = median(rates);
+    context.progress(`capacity: ${capacity.toFixed(0)}/s in a closed loop of ${closedCallers} callers`);
+    await open(1, context.seconds, 0);
+    for (let round = 0; round < context.rounds; round++) {
+      for (const load of loads) {
+        const result = await open(load, timesLonger * context.seconds, round + 1);
+        byLoad.get(load)!.push(result);
+        context.progress(
+          `${load} of capacity: ${result.goodPerSecond.toFixed(0)}/s in time, ${result.refused} refused, ${result.late} late of ${result.sent}`,
+        );
+      }
+    }
+  } finally {
+    await service.stop();
+  }
+  const of = (load: number, pick: (result: OpenResult) => number): number => median(byLoad.get(load)!.map(pick));
+  const best = Math.max(...loads.map((load) => of(load, (result) => result.goodPerSecond)));
+  const rows = loads.map((load): Cell[] => {
+    const share = (pick: (result: OpenResult) => number): number => of(load, (result) => pick(result) / result.sent);
+    return [
+      load,
+      load * capacity,
+      of(load, (result) => result.goodPerSecond),
+      of(load, (result) => result.goodPerSecond) / best,
+      share((result) => result.refused),
+      share((result) => result.late),
+      of(load, (result) => result.goodP50Ms),
+      of(load, (result) => result.goodP99Ms),
+      of(load, (result) => result.refusedP50Ms),
+      of(load, (result) => result.refusedP99Ms),
+      of(load, (result) => result.lagP99Ms),
+      of(load, (result) => result.cpuShare),
+      byLoad.get(load)!.reduce((sum, result) => sum + result.failed, 0),
+    ];
+  });
+  const name = `at ${overload2} times capacity, ${deadlineMs} ms deadlines`;
+  const all = [...byLoad.values()].flat();
+  return {
+    name: 'overload',
+    title: 'Overload',
+    method:
+      `Engine: ${serviceEngine(context)}. \`distance\` policy, N=M=${count}, \`HARD\`, ${distinctRequests} different swarms. Capacity is the rate of ${closedCallers} callers without deadlines that each send the next call when they have ` +
+      `the last answer. The load is then an open loop in a process of its own: calls are sent by a Poisson schedule whatever is unanswered, over ${connections} connections, each with a deadline of ${deadlineMs} ms. ` +
+      `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
+      'Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Rates in calls a second, times in ms.',
+    tables: [
+      {
+        columns: [
+          'load',
+          'offered',
+          'in time',
+          'of the best',
+          'refused',
+          'late',
+          'p50',
+          'p99',
+          'refusal p50',
+          'refusal p99',
+          'lag p99',
+          'generator',
+          'errors',
+        ],
+        rows,
+      },
+    ],
+    checks: [
+      atLeast(
+        `goodput ${name}`,
+        leastOfBest,
+        of(overload2, (result) => result.goodPerSecond) / best,
+        'of the best rate',
+      ),
+      atMost(
+        `p99 of answers ${name}`,
+        deadlineMs,
+        of(overload2, (result) => result.goodP99Ms),
+        'ms',
+      ),
+      atMost(
+        `p99 of refusals ${name}`,
+        mostRefusalMs,
+        of(overload2, (result) => result.refusedP99Ms),
+        'ms',
+      ),
+      atMost(
+        `calls refused at ${restfulLoad} of capacity`,
+        0,
+        byLoad.get(restfulLoad)!.reduce((sum, result) => sum + result.refused, 0),
+        '',
+      ),
+      atMost(
+        'calls that failed otherwise',
+        0,
+        all.reduce((sum, result) => sum + result.failed, 0),
+        '',
+      ),
+    ],
+  };
+};
+
+function requestFile({ folder }: BenchContext, seed: number): string {
+  const file = join(folder, `overload-${seed}.request`);
+  const shape = {
+    policy: 'distance',
+    agents: count,
+    tasks: count,
+    width: 2,
+    forms: ['HARD'],
+    states: 'uniform',
+  } as const;
+  writeFileSync(file, sampleRequest({ ...shape, seed }));
+  return file;
+}
