@@ -16,6 +16,7 @@
  */
 import { augmentToGreatest } from './augmentation.js';
 import { BidBook } from './bid-book.js';
+import { fillFree } from './greedy.js';
 import type { Reduction } from './reduction.js';
 import { startPrices } from './start-prices.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
@@ -500,24 +501,4 @@ function greatestCardinality(reduction: Reduction, places: number): number {
   let cardinality = 0;
   for (const column of columnOfRow) if (column >= 0) cardinality++;
   return cardinality;
-}
-
-/** Gives rows without a column the cheapest free one that is better than idling. */
-function fillFree(reduction: Reduction, columnOfRow: Int32Array, left: Int32Array): void {
-  const { cost } = reduction;
-  const width = left.length;
-  for (let row = 0; row < columnOfRow.length; row++) {
-    if (columnOfRow[row]! >= 0) continue;
-    let best = 0;
-    let chosen = -1;
-    for (let column = 0; column < width; column++) {
-      if (left[column]! > 0 && cost[row * width + column]! < best) {
-        best = cost[row * width + column]!;
-        chosen = column;
-      }
-    }
-    if (chosen < 0) continue;
-    columnOfRow[row] = chosen;
-    left[chosen]!--;
-  }
 }

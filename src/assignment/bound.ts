@@ -22,6 +22,9 @@ import type { Reduction } from './reduction.js';
 const maxRounds = 4;
 const worthwhile = 0.02;
 
+/** Gap, as a share of the objective, from which prices that a solver left are lowered further. */
+const worthSharpening = 1e-3;
+
 /** Bids of the price ascent per row, and its step as a share of the gap per assigned agent (by measurement). */
 const bidsPerRow = 8;
 const stepShare = 0.2;
@@ -64,6 +67,26 @@ export function certifiedUpperBound(
     best = Math.min(best, duals.alternate(prices, objective));
   }
   return Math.max(best, objective);
+}
+
+/**
+ * The bound that `columnPrice` [m] (at least 0) proves, as solvers leave it; never below `objective`. `cardinality` as above. One pass over the
+ * costs; where the gap is more than `worthSharpening` of the objective, and `sharpen` is set, some more to lower it.
+ */
+export function boundOfPrices(
+  reduction: Reduction,
+  cardinality: number,
+  objective: number,
+  columnPrice: Float64Array,
+  sharpen: boolean,
+): number {
+  if (reduction.agents.length === 0) return Math.max(objective, reduction.base);
+  const duals = new DualPoint(reduction, cardinality);
+  let bound = duals.evaluate(columnPrice);
+  if (sharpen && bound - objective > worthSharpening * Math.abs(objective)) {
+    bound = Math.min(bound, duals.alternate(columnPrice.slice(), objective));
+  }
+  return Math.max(bound, objective);
 }
 
 class DualPoint {

@@ -25,6 +25,26 @@ export function solveGreedy(reduction: Reduction): Int32Array {
   return columnOfRow;
 }
 
+/** Gives rows without a column the cheapest free one that is better than idling. */
+export function fillFree(reduction: Reduction, columnOfRow: Int32Array, left: Int32Array): void {
+  const { cost } = reduction;
+  const width = left.length;
+  for (let row = 0; row < columnOfRow.length; row++) {
+    if (columnOfRow[row]! >= 0) continue;
+    let best = 0;
+    let chosen = -1;
+    for (let column = 0; column < width; column++) {
+      if (left[column]! > 0 && cost[row * width + column]! < best) {
+        best = cost[row * width + column]!;
+        chosen = column;
+      }
+    }
+    if (chosen < 0) continue;
+    columnOfRow[row] = chosen;
+    left[chosen]!--;
+  }
+}
+
 function matchCheapestFirst(reduction: Reduction, columnOfRow: Int32Array, left: Int32Array): void {
   const { cost } = reduction;
   const width = left.length;

@@ -86,9 +86,12 @@ export interface SolveOptions {
   readonly deadlineMs?: number;
 }
 
+/** Problems of up to so many pairs are small: the solver copies their utility, and takes over that of larger ones. */
+export const smallCells = 32_768;
+
 /** What the coordinator needs: solves off the event loop. */
 export interface HardSolver {
-  /** Takes ownership of `problem.utility` (it may be transferred). */
+  /** Nothing of `problem` may change until it is answered. Takes ownership of `problem.utility` of more than `smallCells` (it may be transferred). */
   solve(problem: HardProblem, options: SolveOptions): Promise<HardResult>;
   /** Milliseconds from now until a problem of this size, handed in now, would be solved, by measured times and what waits. */
   expectedMs(agentCount: number, taskCount: number): number;

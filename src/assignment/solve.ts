@@ -1,63 +1,54 @@
 /** One hard assignment, start to end, on the calling thread. */
-import { certifiedUpperBound } from './bound.js';
-import { solveExact } from './exact.js';
-import { solveGreedy } from './greedy.js';
+import { boundOfPrices, certifiedUpperBound } from './bound.js';
 import type { HardProblem, HardResult } from './hard.js';
-import { exchangePairs } from './pair-exchange.js';
 import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
-import { boundOfGreedyMs, exactSolveMs, greedySolveMs } from './solve-time.js';
+import { SolveTimes } from './solve-time.js';
+import { type SolveControl, type Solved, SolverChoice } from './solver-choice.js';
+import { startOf, taskPricesOf } from './warm-prices.js';
 
-export interface SolveControl {
-  /** Monotonic milliseconds. */
-  readonly nowMs: () => number;
-  /** Asked while the exact solver runs. */
-  readonly cancelled: () => boolean;
-}
+export type { SolveControl } from './solver-choice.js';
 
 /**
- * Solves `problem`; null where it was cancelled. EXACT runs the exact solver, GREEDY the greedy one and
- * exchanges of pairs. AUTO runs the exact one
- * where `budgetMs` is null, or where its estimated time fits; it is stopped while there is still time in the budget for
- * the greedy answer and its bound, which is then given (exchanges end when the budget does). Exact answers have `upperBound` equal to `objective`.
+ * Solves `problem`; null where it was cancelled. EXACT runs the exact solver to the end, AUCTION the auction until its gap is small or the
+ * budget is used up, GREEDY the greedy one and exchanges of pairs, AUTO what solver-choice.ts says. Exact answers have
+ * `upperBound` equal to `objective`. `times` is learnt from and relied on: one for all problems of a thread.
  * Throws REQUEST_INVALID for contradictory locks.
  */
-export function solveHard(problem: HardProblem, control: SolveControl): HardResult | null {
-  const startMs = control.nowMs();
+export function solveHard(problem: HardProblem, control: SolveControl, times = new SolveTimes()): HardResult | null {
+  const beganMs = control.nowMs();
+  const { budgetMs } = problem;
   const reduction = reduceProblem(problem);
-  if (problem.solver !== 'GREEDY') {
-    const allowedMs = problem.solver === 'AUTO' ? timeForExact(reduction, problem.budgetMs) : Infinity;
-    if (allowedMs > 0) {
-      const stopMs = startMs + allowedMs;
-      const outcome = solveExact(reduction, null, () => control.cancelled() || control.nowMs() >= stopMs);
-      if (outcome.complete) {
-        const taskOfAgent = restoreAssignment(reduction, outcome.columnOfRow);
-        const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
-        return { taskOfAgent, objective, totalUtility, upperBound: objective, solver: 'exact', ...coldOnly };
-      }
-      if (control.cancelled()) return null;
-    }
-  }
-  const columnOfRow = solveGreedy(reduction);
-  const { solver, budgetMs } = problem;
-  const boundMs = boundOfGreedyMs(reduction.agents.length, reduction.tasks.length);
-  const deadlineMs = solver === 'AUTO' && budgetMs !== null ? startMs + budgetMs - boundMs : Infinity;
-  exchangePairs(reduction, columnOfRow, () => control.cancelled() || control.nowMs() >= deadlineMs);
-  const taskOfAgent = restoreAssignment(reduction, columnOfRow);
+  const { start, warm } = startOf(problem, reduction);
+  const choice = new SolverChoice(control, times, budgetMs === null ? Infinity : beganMs + budgetMs);
+  let solved: Solved | null;
+  if (problem.solver === 'EXACT') solved = choice.exact(reduction, start);
+  else if (problem.solver === 'AUCTION') solved = choice.auction(reduction, start);
+  else if (problem.solver === 'GREEDY') solved = choice.greedy(reduction);
+  else solved = choice.auto(reduction, start);
+  if (solved === null) return null;
+  const taskOfAgent = restoreAssignment(reduction, solved.columnOfRow);
   const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
-  let assigned = 0;
-  for (const column of columnOfRow) if (column >= 0) assigned++;
-  const upperBound = certifiedUpperBound(reduction, assigned, objective, problem.potentials);
-  return { taskOfAgent, objective, totalUtility, upperBound, solver: 'greedy', ...coldOnly };
+  const boundMs = control.nowMs();
+  const upperBound = boundOf(problem, reduction, solved, objective);
+  if (solved.solver === 'auction')
+    times.record('pass', problem.agentCount, problem.taskCount, control.nowMs() - boundMs);
+  return {
+    taskOfAgent,
+    objective,
+    totalUtility,
+    upperBound,
+    solver: solved.solver,
+    taskPrices: solved.columnPrice === null ? null : taskPricesOf(problem, reduction, solved.columnPrice),
+    changeLimited: false,
+    warmStartUsed: warm && solved.solver !== 'greedy',
+  };
 }
 
-const coldOnly = { taskPrices: null, changeLimited: false, warmStartUsed: false } as const;
-
-/** Milliseconds from the start after which the exact solver must stop; 0 where it should not be tried. */
-function timeForExact(reduction: Reduction, budgetMs: number | null): number {
-  const agents = reduction.agents.length;
-  let places = 0;
-  for (const capacity of reduction.capacities) places += capacity;
-  if (budgetMs === null) return Infinity;
-  const allowedMs = budgetMs - greedySolveMs(agents, reduction.tasks.length);
-  return exactSolveMs(agents, places) <= allowedMs ? allowedMs : 0;
+function boundOf(problem: HardProblem, reduction: Reduction, solved: Solved, objective: number): number {
+  if (solved.solver === 'exact') return objective;
+  let assigned = 0;
+  for (const column of solved.columnOfRow) if (column >= 0) assigned++;
+  const { columnPrice } = solved;
+  if (columnPrice === null) return certifiedUpperBound(reduction, assigned, objective, problem.potentials);
+  return boundOfPrices(reduction, assigned, objective, columnPrice, problem.budgetMs === null);
 }

@@ -1,4 +1,7 @@
-/** What the solver pool and its threads tell each other. Structured-cloned; every typed array owns its whole buffer. */
+/**
+ * What the solver pool and its threads tell each other. Small problems and their results lie in memory that both share
+ * (solver-slots.ts) and travel as the number of their slot; the rest is structured-cloned, every typed array owning its whole buffer.
+ */
 import type { ErrorCode, FieldViolation } from '../errors.js';
 import type { HardProblem, HardResult } from './hard.js';
 
@@ -6,6 +9,8 @@ import type { HardProblem, HardResult } from './hard.js';
 export interface SolverThreadData {
   /** [slotCount] shared: the pool sets the slot of a problem in work to 1 when its caller has gone. */
   readonly cancelFlags: Int32Array;
+  /** [slotCount slots] shared. */
+  readonly slots: SharedArrayBuffer;
 }
 
 /** Problems in work on a thread at most. */
@@ -18,7 +23,7 @@ export interface SolveItem {
 }
 
 /** Pool to thread. */
-export type SolveMessage = readonly SolveItem[];
+export type SolveMessage = readonly (SolveItem | number)[];
 
 export interface SolveFailure {
   readonly code: ErrorCode;
@@ -31,7 +36,9 @@ export interface SolveOutcome {
   /** Null where it failed or was cancelled. */
   readonly result: HardResult | null;
   readonly failure: SolveFailure | null;
+  /** Milliseconds that the thread was busy with it. */
+  readonly tookMs: number;
 }
 
-/** Thread to pool: that it can take problems, or the outcomes of one SolveMessage in its order. */
-export type SolverReply = 'ready' | readonly SolveOutcome[];
+/** Thread to pool: that it can take problems, or the outcomes of one SolveMessage in its order; a number: the result is in that slot. */
+export type SolverReply = 'ready' | readonly (SolveOutcome | number)[];

@@ -1,7 +1,10 @@
 /**
  * Hard assignments on worker threads, so that the event loop never waits for one.
  *
- * Small problems travel several to a message and two messages to a thread, in order of arrival. A large one has a thread to
+ * Problems that wait are solved in order of deadline, and none waits for ever: one without a deadline is treated as if it had one `patienceMs`
+ * after its arrival. Those whose deadline has passed are rejected before they cost anything.
+ *
+ * Small problems travel several to a message and two messages to a thread. A large one has a thread to
  * itself; where there are several threads, one of them never takes a large problem, so that small ones are not stuck
  * behind it. Time in the queue counts towards a problem's budget. A cancelled problem leaves the queue, or tells the
  * thread to stop; the thread itself is never killed for it. A thread that dies is replaced.
@@ -9,8 +12,9 @@
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { workerUrl } from '../worker-url.js';
-import type { HardProblem, HardResult, HardSolver, SolveOptions } from './hard.js';
-import { exactSolveMs } from './solve-time.js';
+import { type HardProblem, type HardResult, type HardSolver, smallCells, type SolveOptions } from './hard.js';
+import { isBefore, SolveQueue } from './solve-queue.js';
+import { SolveTimes } from './solve-time.js';
 import type { SolveOutcome } from './solver-messages.js';
 import { type SolveTask, SolverThread } from './solver-thread.js';
 
@@ -22,8 +26,8 @@ export interface SolverPoolOptions {
   readonly workerEntry?: URL;
 }
 
-/** Up to this many cells, capacities expanded, a problem is small: a few milliseconds whatever its utilities. */
-const smallCells = 32_768;
+/** A problem without a deadline is as urgent as one that arrives with so much time left; a problem with more gains nothing by it. */
+const patienceMs = 2000;
 /** Small problems per message: enough to make the message cheap, few enough that the first does not wait long for the last. */
 const maxPerMessage = 8;
 /** A second message keeps the thread busy while the first one's answer travels. */
@@ -39,8 +43,9 @@ class SolverPool implements HardSolver {
   readonly #clock: Clock;
   readonly #entry: URL;
   readonly #threads: (SolverThread | null)[];
-  readonly #small: SolveTask[] = [];
-  readonly #large: SolveTask[] = [];
+  readonly #small = new SolveQueue();
+  readonly #large = new SolveQueue();
+  readonly #times = new SolveTimes();
   /** Threads that have a large problem in work, or one that may kill them: they get nothing else. */
   readonly #exclusive = new Set<SolverThread>();
   #order = 0;
@@ -55,7 +60,7 @@ class SolverPool implements HardSolver {
     this.#startThreads();
   }
 
-  solve(problem: HardProblem, { signal }: SolveOptions): Promise<HardResult> {
+  solve(problem: HardProblem, { signal, deadlineMs = Infinity }: SolveOptions): Promise<HardResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(new CoordinatorError('DRAINING', 'the solver is closed'));
@@ -65,7 +70,8 @@ class SolverPool implements HardSolver {
         reject(new CoordinatorError('CANCELLED', 'cancelled before the assignment was solved'));
         return;
       }
-      const small = expandedCells(problem) <= smallCells;
+      const { agentCount, taskCount } = problem;
+      const nowMs = this.#clock.nowMs();
       const settle = (): boolean => {
         if (task.settled) return false;
         task.settled = true;
@@ -75,8 +81,11 @@ class SolverPool implements HardSolver {
       const task: SolveTask = {
         problem,
         order: this.#order++,
-        submittedMs: this.#clock.nowMs(),
-        retained: small,
+        submittedMs: nowMs,
+        deadlineMs,
+        urgencyMs: Math.min(deadlineMs, nowMs + patienceMs),
+        expectedMs: Math.min(this.#times.expectedMs('solve', agentCount, taskCount), problem.budgetMs ?? Infinity),
+        retained: agentCount * taskCount <= smallCells,
         crashes: 0,
         settled: false,
         resolve: (result) => {
@@ -91,21 +100,29 @@ class SolverPool implements HardSolver {
         task.reject(new CoordinatorError('CANCELLED', 'cancelled while the assignment was solved'));
       };
       signal.addEventListener('abort', abort, { once: true });
-      (task.retained ? this.#small : this.#large).push(task);
+      this.#queueOf(task).add(task);
       this.#schedulePump();
     });
   }
 
-  /** Before anything was measured: the time that the estimate of solve-time.ts gives, behind what waits. */
+  /** What such problems took lately, after a thread has become free: what is in work, then what waits, spread over the threads. */
   expectedMs(agentCount: number, taskCount: number): number {
-    const waiting = this.#small.length + this.#large.length;
-    return exactSolveMs(agentCount, taskCount) * (1 + waiting / this.#threads.length);
+    const nowMs = this.#clock.nowMs();
+    const busyMs = this.#threads.map((thread) => {
+      if (thread === null) return 0;
+      let remainingMs = 0;
+      for (const task of thread.inWork()) remainingMs += task.expectedMs;
+      const running = thread.inWork()[0];
+      return running === undefined ? 0 : Math.max(0, remainingMs - (nowMs - thread.busySinceMs));
+    });
+    const waitingMs = this.#small.expectedMs() + this.#large.expectedMs();
+    return levelOf(busyMs, waitingMs) + this.#times.expectedMs('solve', agentCount, taskCount);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const waiting = [...this.#small.splice(0), ...this.#large.splice(0)];
+    const waiting = this.#takeAll();
     const lost = await Promise.all(this.#threads.map(async (thread) => (thread === null ? [] : thread.close())));
     for (const task of [...waiting, ...lost.flat()]) {
       task.reject(new CoordinatorError('DRAINING', 'the solver was closed before the assignment was solved'));
@@ -125,7 +142,19 @@ class SolverPool implements HardSolver {
   #pump(): void {
     if (this.#closed) return;
     this.#startThreads();
+    const nowMs = this.#clock.nowMs();
+    for (const task of [...this.#small.takeExpired(nowMs), ...this.#large.takeExpired(nowMs)]) {
+      task.reject(new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the assignment was solved'));
+    }
     while (this.#sendRound());
+  }
+
+  #queueOf(task: SolveTask): SolveQueue {
+    return task.retained ? this.#small : this.#large;
+  }
+
+  #takeAll(): SolveTask[] {
+    return [...this.#small.take(this.#small.length), ...this.#large.take(this.#large.length)];
   }
 
   /** Offers each thread one message, idle threads first; false where none was sent. */
@@ -135,18 +164,18 @@ class SolverPool implements HardSolver {
     let sent = false;
     let reserved = false;
     for (const thread of ready) {
-      const large = this.#large[0];
-      const small = this.#small[0];
-      if (large !== undefined && !reserved && this.#mayStartLarge() && large.order < (small?.order ?? Infinity)) {
+      const large = this.#large.first;
+      const small = this.#small.first;
+      const largeFirst = large !== undefined && (small === undefined || isBefore(large, small));
+      if (largeFirst && !reserved && this.#mayStartLarge()) {
         // Where no thread is idle, the least busy one gets no more until it is.
         reserved = thread.messages > 0;
         if (reserved) continue;
-        this.#large.shift();
-        this.#send(thread, [large], true);
+        this.#send(thread, this.#large.take(1), true);
       } else if (small !== undefined && thread.messages < (small.crashes > 0 ? 1 : maxMessages)) {
         const share = Math.ceil(this.#small.length / ready.length);
         const count = small.crashes > 0 ? 1 : Math.min(share, maxPerMessage);
-        this.#send(thread, this.#small.splice(0, count), small.crashes > 0);
+        this.#send(thread, this.#small.take(count), small.crashes > 0);
       } else continue;
       sent = true;
     }
@@ -163,10 +192,8 @@ class SolverPool implements HardSolver {
   }
 
   #withdraw(task: SolveTask): void {
-    const queue = task.retained ? this.#small : this.#large;
-    const at = queue.indexOf(task);
-    if (at >= 0) queue.splice(at, 1);
-    else for (const thread of this.#threads) thread?.cancel(task);
+    if (this.#queueOf(task).remove(task)) return;
+    for (const thread of this.#threads) thread?.cancel(task);
   }
 
   #startThreads(): void {
@@ -174,29 +201,34 @@ class SolverPool implements HardSolver {
   }
 
   #startThread(index: number): SolverThread {
-    const thread: SolverThread = new SolverThread(this.#entry, {
-      ready: () => {
-        this.#failedStarts = 0;
-        this.#pump();
+    const thread: SolverThread = new SolverThread(
+      this.#entry,
+      {
+        ready: () => {
+          this.#failedStarts = 0;
+          this.#pump();
+        },
+        done: (outcomes, tasks) => {
+          this.#exclusive.delete(thread);
+          this.#pump();
+          outcomes.forEach((outcome, position) => this.#settle(tasks[position]!, outcome));
+        },
+        died: (reason, tasks) => {
+          this.#exclusive.delete(thread);
+          this.#threads[index] = null;
+          if (!thread.wasReady) this.#failedStarts++;
+          this.#recover(reason, tasks);
+        },
       },
-      done: (outcomes, tasks) => {
-        this.#exclusive.delete(thread);
-        this.#pump();
-        outcomes.forEach((outcome, position) => this.#settle(tasks[position]!, outcome));
-      },
-      died: (reason, tasks) => {
-        this.#exclusive.delete(thread);
-        this.#threads[index] = null;
-        if (!thread.wasReady) this.#failedStarts++;
-        this.#recover(reason, tasks);
-      },
-    });
+      () => this.#clock.nowMs(),
+    );
     return thread;
   }
 
   #settle(task: SolveTask, outcome: SolveOutcome): void {
-    const { result, failure } = outcome;
+    const { result, failure, tookMs } = outcome;
     if (result !== null) {
+      this.#times.record('solve', task.problem.agentCount, task.problem.taskCount, tookMs);
       task.resolve(result);
     } else if (failure !== null) {
       task.reject(new CoordinatorError(failure.code, failure.message, { violations: failure.violations }));
@@ -208,27 +240,29 @@ class SolverPool implements HardSolver {
   /** Small problems of a dead thread are tried once more, one by one: only the one that kills threads is lost. */
   #recover(reason: string, tasks: readonly SolveTask[]): void {
     const error = new CoordinatorError('INTERNAL', `the solver thread died: ${reason}`);
-    const again: SolveTask[] = [];
     for (const task of tasks) {
       task.crashes++;
-      if (task.retained && task.crashes === 1 && !task.settled) again.push(task);
+      if (task.retained && task.crashes === 1 && !task.settled) this.#small.add(task);
       else task.reject(error);
     }
-    this.#small.unshift(...again.sort((left, right) => left.order - right.order));
     if (this.#failedStarts < maxFailedStarts) {
       this.#schedulePump();
       return;
     }
     // The next problem starts threads again.
     this.#failedStarts = 0;
-    for (const task of [...this.#small.splice(0), ...this.#large.splice(0)]) task.reject(error);
+    for (const task of this.#takeAll()) task.reject(error);
   }
 }
 
-/** N times the greater of M and the joint capacity: the most cells that the exact solver may see. */
-function expandedCells(problem: HardProblem): number {
-  const { agentCount, taskCount, capacities } = problem;
-  let places = 0;
-  if (capacities !== null) for (const capacity of capacities) places += Math.min(capacity, agentCount);
-  return agentCount * Math.max(taskCount, places);
+/** When the first of several threads is free, busy for `busyMs` each, after `waitingMs` of other work was given to whichever is free first. */
+function levelOf(busyMs: readonly number[], waitingMs: number): number {
+  const ascending = [...busyMs].sort((left, right) => left - right);
+  let poured = 0;
+  for (let count = 1; count < ascending.length; count++) {
+    const room = (ascending[count]! - ascending[count - 1]!) * count;
+    if (poured + room >= waitingMs) return ascending[count - 1]! + (waitingMs - poured) / count;
+    poured += room;
+  }
+  return ascending.at(-1)! + (waitingMs - poured) / ascending.length;
 }

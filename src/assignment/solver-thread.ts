@@ -9,12 +9,19 @@ import {
   type SolverThreadData,
   slotCount,
 } from './solver-messages.js';
+import { SolverSlots } from './solver-slots.js';
 
 /** A problem on its way to an answer. */
 export interface SolveTask {
   readonly problem: HardProblem;
   readonly order: number;
   readonly submittedMs: number;
+  /** Not begun after this; Infinity: no deadline. */
+  readonly deadlineMs: number;
+  /** Waiting problems are solved in this order, equal ones in `order`. */
+  readonly urgencyMs: number;
+  /** How long a thread is expected to be busy with it. */
+  readonly expectedMs: number;
   /** The problem stays here while a thread works on a copy: after a crash it can be tried again, alone. */
   readonly retained: boolean;
   /** How often a thread died with it in work. */
@@ -36,13 +43,15 @@ export interface SolverThreadEvents {
 export class SolverThread {
   readonly #worker: Worker;
   readonly #cancelFlags = new Int32Array(new SharedArrayBuffer(4 * slotCount));
+  readonly #memory = new SolverSlots();
   readonly #slots = new Array<SolveTask | null>(slotCount).fill(null);
   #messages = 0;
+  #busySinceMs = 0;
   #ready = false;
   #closed = false;
 
-  constructor(entry: URL, events: SolverThreadEvents) {
-    const data: SolverThreadData = { cancelFlags: this.#cancelFlags };
+  constructor(entry: URL, events: SolverThreadEvents, nowMs: () => number) {
+    const data: SolverThreadData = { cancelFlags: this.#cancelFlags, slots: this.#memory.memory };
     this.#worker = new Worker(entry, { workerData: data, name: 'solver' });
     let reason = 'exited';
     this.#worker.on('message', (reply: SolverReply) => {
@@ -52,9 +61,13 @@ export class SolverThread {
         return;
       }
       this.#messages--;
+      this.#busySinceMs = nowMs();
+      const outcomes = reply.map((answer): SolveOutcome =>
+        typeof answer === 'number' ? { slot: answer, failure: null, ...this.#memory.readResult(answer) } : answer,
+      );
       events.done(
-        reply,
-        reply.map((outcome) => this.#release(outcome.slot)),
+        outcomes,
+        outcomes.map(({ slot }) => this.#release(slot)),
       );
     });
     this.#worker.on('error', (error) => {
@@ -63,8 +76,7 @@ export class SolverThread {
     this.#worker.on('exit', (code) => {
       if (this.#closed) return;
       this.#closed = true;
-      const lost = this.#slots.filter((task) => task !== null);
-      events.died(`${reason} (code ${code})`, lost);
+      events.died(`${reason} (code ${code})`, this.inWork());
     });
   }
 
@@ -83,17 +95,32 @@ export class SolverThread {
     return this.#messages;
   }
 
-  /** Sends `tasks` as one message. At most `slotCount` problems are in work at a time. The utility of tasks that are not retained is transferred. */
+  /** Since when it has been at the oldest message that is not answered; the clock's scale. Only where there is one. */
+  get busySinceMs(): number {
+    return this.#busySinceMs;
+  }
+
+  /** The problems in work. */
+  inWork(): SolveTask[] {
+    return this.#slots.filter((task) => task !== null);
+  }
+
+  /**
+   * Sends `tasks` as one message. At most `slotCount` problems are in work at a time. Retained problems are copied to shared memory where
+   * they fit; the utility of one that is not retained is transferred.
+   */
   send(tasks: readonly SolveTask[], nowMs: number): void {
     const transfer: ArrayBuffer[] = [];
-    const items: SolveItem[] = tasks.map((task) => {
-      const problem = wholeBuffers(task.problem);
-      const { budgetMs } = problem;
-      if (!task.retained && problem.utility.buffer instanceof ArrayBuffer) transfer.push(problem.utility.buffer);
+    const items = tasks.map((task): SolveItem | number => {
+      const slot = this.#occupy(task);
+      const { budgetMs } = task.problem;
       const remainingMs = budgetMs === null ? null : budgetMs - (nowMs - task.submittedMs);
-      return { slot: this.#occupy(task), problem: { ...problem, budgetMs: remainingMs } };
+      if (task.retained && this.#memory.writeProblem(slot, task.problem, remainingMs)) return slot;
+      const problem = wholeBuffers(task.problem);
+      if (!task.retained && problem.utility.buffer instanceof ArrayBuffer) transfer.push(problem.utility.buffer);
+      return { slot, problem: { ...problem, budgetMs: remainingMs } };
     });
-    this.#messages++;
+    if (this.#messages++ === 0) this.#busySinceMs = nowMs;
     this.#worker.postMessage(items, transfer);
   }
 
@@ -106,7 +133,7 @@ export class SolverThread {
   /** The tasks that were in work. */
   async close(): Promise<readonly SolveTask[]> {
     this.#closed = true;
-    const lost = this.#slots.filter((task) => task !== null);
+    const lost = this.inWork();
     await this.#worker.terminate();
     return lost;
   }
@@ -130,7 +157,7 @@ export class SolverThread {
 
 /** Cloning a view clones its whole buffer, which may be a request of megabytes: views become copies of their own. */
 function wholeBuffers(problem: HardProblem): HardProblem {
-  const { potentials } = problem;
+  const { potentials, warm } = problem;
   return {
     ...problem,
     utility: whole(problem.utility),
@@ -140,10 +167,16 @@ function wholeBuffers(problem: HardProblem): HardProblem {
     capacities: problem.capacities === null ? null : whole(problem.capacities),
     previous: problem.previous === null ? null : whole(problem.previous),
     locks: problem.locks === null ? null : whole(problem.locks),
+    warm:
+      warm === null ? null : { taskPrices: wholeOrNull(warm.taskPrices), taskOfAgent: wholeOrNull(warm.taskOfAgent) },
     potentials: potentials === null ? null : { row: whole(potentials.row), column: whole(potentials.column) },
   };
 }
 
-function whole<T extends Float32Array | Uint8Array | Uint32Array | Int32Array>(view: T): T {
+function wholeOrNull<T extends Float64Array | Int32Array>(view: T | null): T | null {
+  return view === null ? null : whole(view);
+}
+
+function whole<T extends Float32Array | Float64Array | Uint8Array | Uint32Array | Int32Array>(view: T): T {
   return view.byteLength === view.buffer.byteLength ? view : (view.slice() as T);
 }

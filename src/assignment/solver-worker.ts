@@ -4,24 +4,32 @@ import { systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { plainHardProblem } from './hard.js';
 import { solveHard } from './solve.js';
+import { SolveTimes } from './solve-time.js';
 import type { SolveItem, SolveMessage, SolveOutcome, SolverReply, SolverThreadData } from './solver-messages.js';
+import { SolverSlots } from './solver-slots.js';
 
 const port = parentPort;
 if (port === null) throw new Error('solver-worker runs as a worker thread only');
-const { cancelFlags } = workerData as SolverThreadData;
+const { cancelFlags, slots: memory } = workerData as SolverThreadData;
 
+const slots = new SolverSlots(memory);
+const times = new SolveTimes();
 const nowMs = (): number => systemClock.nowMs();
 
-function answer(item: SolveItem, receivedMs: number): SolveOutcome {
-  const { slot } = item;
+function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | number {
+  const slot = typeof item === 'number' ? item : item.slot;
   const cancelled = (): boolean => Atomics.load(cancelFlags, slot) !== 0;
-  if (cancelled()) return { slot, result: null, failure: null };
+  if (cancelled()) return { slot, result: null, failure: null, tookMs: 0 };
+  const beganMs = nowMs();
   try {
-    const { budgetMs } = item.problem;
+    const given = typeof item === 'number' ? slots.readProblem(slot) : item.problem;
     // Problems of one message wait for each other.
-    const remainingMs = budgetMs === null ? null : budgetMs - (nowMs() - receivedMs);
-    const problem = { ...item.problem, budgetMs: remainingMs };
-    return { slot, result: solveHard(problem, { nowMs, cancelled }), failure: null };
+    const budgetMs = given.budgetMs === null ? null : given.budgetMs - (beganMs - receivedMs);
+    const result = solveHard({ ...given, budgetMs }, { nowMs, cancelled }, times);
+    const tookMs = nowMs() - beganMs;
+    if (result === null || typeof item !== 'number') return { slot, result, failure: null, tookMs };
+    slots.writeResult(slot, result, tookMs);
+    return slot;
   } catch (thrown) {
     const known = thrown instanceof CoordinatorError;
     const failure = {
@@ -29,7 +37,7 @@ function answer(item: SolveItem, receivedMs: number): SolveOutcome {
       message: thrown instanceof Error ? thrown.message : String(thrown),
       violations: known ? thrown.violations : [],
     };
-    return { slot, result: null, failure };
+    return { slot, result: null, failure, tookMs: nowMs() - beganMs };
   }
 }
 
@@ -39,9 +47,9 @@ function warmUp(): void {
   const utility = Float32Array.from({ length: size * size }, (_, cell) => ((cell + 1) * 7919) % 1009);
   const problem = plainHardProblem(size, utility, 'EXACT');
   const control = { nowMs, cancelled: () => false };
+  const learnt = new SolveTimes();
   for (let run = 0; run < 8; run++) {
-    solveHard(problem, control);
-    solveHard({ ...problem, solver: 'GREEDY' }, control);
+    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) solveHard({ ...problem, solver }, control, learnt);
   }
 }
 

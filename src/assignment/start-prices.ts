@@ -84,7 +84,7 @@ function wantedPrices(reduction: Reduction, rowLeast: Float64Array): Float64Arra
 }
 
 /** The price of the place that is the `count`-th dearest. */
-function priceOfPlace(reduction: Reduction, price: Float64Array, count: number): number {
+export function priceOfPlace(reduction: Reduction, price: Float64Array, count: number): number {
   const { capacities } = reduction;
   const order = Uint32Array.from(price, (_, column) => column);
   order.sort((left, right) => price[right]! - price[left]!);

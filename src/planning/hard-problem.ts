@@ -1,5 +1,5 @@
 /** The hard assignment of a request: what the solver gets, and its answer with the certificate. */
-import type { HardProblem, HardResult } from '../assignment/hard.js';
+import { type HardProblem, type HardResult, smallCells } from '../assignment/hard.js';
 import type { JobResult } from '../batching/job.js';
 import { CoordinatorError } from '../errors.js';
 import type { HardAnswer, Problem } from '../problem.js';
@@ -13,8 +13,7 @@ export function hardProblemOf(problem: Problem, result: JobResult | null, budget
   return {
     agentCount: problem.agentCount,
     taskCount: problem.taskCount,
-    // The solver takes its utility over; a given one borrows the request's memory, so it is copied.
-    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : problem.utility.data.slice(),
+    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : lentUtility(problem.utility.data),
     bias: assignment.bias,
     agentActive: problem.agentActive,
     taskActive: problem.taskActive,
@@ -60,6 +59,11 @@ export function churnOf(problem: Problem, taskOfAgent: Int32Array): number {
     if (problem.agentActive[i] === 1 && taskOfAgent[i] !== previous[i]) changed++;
   }
   return changed / Math.max(countActive(problem.agentActive), 1);
+}
+
+/** The solver takes a large utility over; a given one borrows the request's memory, so it is copied. */
+function lentUtility(utility: Float32Array): Float32Array {
+  return utility.length <= smallCells ? utility : utility.slice();
 }
 
 function required(result: JobResult | null): JobResult {

@@ -1,7 +1,7 @@
 /** AssignmentOptions as an AssignmentProblem. */
 import { CoordinatorError } from '../errors.js';
 import type { PolicyDefaults } from '../policies/policy.js';
-import type { AssignmentForm, AssignmentProblem, Matrix, Solver } from '../problem.js';
+import type { AssignmentForm, AssignmentProblem, Matrix } from '../problem.js';
 import { countUpTo, enumSet, enumValue, finiteNumber, indices, positiveNumber } from './fields.js';
 import { checkPairUtilities } from './finite.js';
 import type { AssignmentOptionsMessage, SolverName } from './messages.js';
@@ -66,15 +66,10 @@ export function decodeAssignmentOptions(
     previous: previous.length === 0 ? null : new Int32Array(previous),
     keepBonus: finiteNumber('assignment.keep_bonus', options.keepBonus),
     locks: options.locks.length === 0 ? null : decodeLocks(options, scope, bias),
-    solver: availableSolver(enumValue('assignment.solver', options.solver, solverNames)),
+    solver: enumValue('assignment.solver', options.solver, solverNames),
     solveBudgetMs: options.solveBudgetUs === 0 ? null : options.solveBudgetUs / 1000,
     maxChange: null,
   };
-}
-
-function availableSolver(solver: SolverName): Solver {
-  if (solver === 'AUCTION') throw notAvailable('assignment.solver', solver);
-  return solver;
 }
 
 function notAvailable(field: string, received: string): CoordinatorError {

@@ -286,7 +286,7 @@ describe('consensus', () => {
 
 describe('refusals', () => {
   it.each([
-    ['assignment.solver', { utility: floatTensor([[1]]), assignment: { solver: 'AUCTION' } }],
+    ['assignment.solver', { utility: floatTensor([[1]]), assignment: { solver: 9 } }],
     ['assignment.max_change', { utility: floatTensor([[1]]), assignment: { maxChange: 0.5 } }],
     ['agents', {}],
     ['tasks', { agents: floatTensor([[0, 0]]), tasks: floatTensor([[0, NaN]]) }],

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { HardProblem, HardResult } from '../../src/assignment/hard.js';
 import { PairOrder } from '../../src/assignment/pair-order.js';
 import { solveHard } from '../../src/assignment/solve.js';
+import { SolveTimes } from '../../src/assignment/solve-time.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { distanceUtility, hardProblem, randomFrom, uniformUtility } from './assignment-problems.js';
 
@@ -53,19 +54,33 @@ describe('AUTO', () => {
     expect(solve(hardProblem(200, 200, utility, { budgetMs: 1000 })).solver).toBe('exact');
   });
 
-  it('is greedy where the exact solver is not expected to fit, and where nothing is left of the budget', () => {
-    expect(solve(hardProblem(200, 200, utility, { budgetMs: 1 })).solver).toBe('greedy');
-    expect(solve(hardProblem(200, 200, utility, { budgetMs: -5 })).solver).toBe('greedy');
+  it('leaves it to the auction where the exact solver took too long before, and tries that one again some day', () => {
+    const times = new SolveTimes();
+    times.record('exact', 200, 200, 400);
+    const problem = hardProblem(200, 200, utility, { budgetMs: 20 });
+    expect(solveHard(problem, control, times)).toMatchObject({ solver: 'auction' });
+    let rounds = 1;
+    while (solveHard(problem, control, times)?.solver === 'auction' && rounds < 1000) rounds++;
+    expect(rounds).toBeGreaterThan(20);
+    expect(rounds).toBeLessThan(1000);
   });
 
-  it('stops the exact solver when the budget runs out and answers greedily', () => {
+  it('is greedy where nothing is left of the budget', () => {
+    expect(solve(hardProblem(200, 200, utility, { budgetMs: -5 })).solver).toBe('greedy');
+    expect(solve(hardProblem(300, 300, uniformUtility(300, 300, 2), { budgetMs: -5 })).solver).toBe('greedy');
+  });
+
+  it('stops the exact solver when its share of the budget is used up, and the auction in time for the bound', () => {
+    const clustered = distanceUtility(300, 300, 1, 7);
+    const best = solve(hardProblem(300, 300, clustered, { solver: 'EXACT' })).objective;
     let nowMs = 0;
-    const hard = distanceUtility(200, 200, 5, 1);
-    const result = solveHard(hardProblem(200, 200, hard, { budgetMs: 20 }), { ...control, nowMs: () => nowMs++ });
-    expect(result?.solver).toBe('greedy');
-    // It stopped in time for the greedy answer: had it gone on, the clock would be far beyond.
-    expect(nowMs).toBeLessThan(25);
-    expect(nowMs).toBeGreaterThan(10);
+    const problem = hardProblem(300, 300, clustered, { budgetMs: 20 });
+    const result = solveHard(problem, { ...control, nowMs: () => (nowMs += 0.25) });
+    expect(result?.solver).toBe('auction');
+    expect(result!.upperBound).toBeGreaterThanOrEqual(best);
+    expect(result!.objective).toBeLessThanOrEqual(best + 1e-9);
+    expect(nowMs).toBeLessThan(22);
+    expect(nowMs).toBeGreaterThan(15);
   });
 
   it('leaves the budget to AUTO: EXACT ignores it', () => {
@@ -87,7 +102,7 @@ describe('cancellation', () => {
 
 describe('degenerate problems', () => {
   it('gives equal utilities to equal indices, whichever solver', () => {
-    for (const solver of ['EXACT', 'GREEDY'] as const) {
+    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) {
       const result = solve(hardProblem(40, 40, new Float32Array(1600).fill(3), { solver }));
       expect(result.taskOfAgent).toEqual(Int32Array.from({ length: 40 }, (_, index) => index));
       expect(result.upperBound).toBeCloseTo(120, 6);
@@ -95,7 +110,7 @@ describe('degenerate problems', () => {
   });
 
   it('leaves everybody idle where everything is forbidden, or nothing is there', () => {
-    for (const solver of ['EXACT', 'GREEDY'] as const) {
+    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) {
       const forbidden = solve(hardProblem(3, 2, new Float32Array(6).fill(-Infinity), { solver, idleUtility: 2 }));
       expect(forbidden).toMatchObject({ taskOfAgent: Int32Array.of(-1, -1, -1), objective: 6, upperBound: 6 });
       const empty = solve(hardProblem(2, 0, new Float32Array(0), { solver }));
@@ -104,7 +119,7 @@ describe('degenerate problems', () => {
   });
 
   it('never assigns a pair whose utility is not a number, and never answers one', () => {
-    for (const solver of ['EXACT', 'GREEDY'] as const) {
+    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) {
       const result = solve(hardProblem(2, 2, Float32Array.of(NaN, 1, Infinity, 2), { solver }));
       expect(result.taskOfAgent).toEqual(Int32Array.of(-1, 1));
       expect(result.objective).toBe(2);
@@ -115,7 +130,7 @@ describe('degenerate problems', () => {
   it('prefers one more agent to any utility, over 30 orders of magnitude', () => {
     // Agent 1 can do task 0 only. Agent 0 would rather do that one.
     const utility = Float32Array.of(1e30, -1e30, 1e-3, -Infinity);
-    for (const solver of ['EXACT', 'GREEDY'] as const) {
+    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) {
       expect(solve(hardProblem(2, 2, utility, { solver })).taskOfAgent).toEqual(Int32Array.of(1, 0));
     }
   });

@@ -75,9 +75,8 @@ describe('solver pool', () => {
 
   it('stops an exact solve at its budget and goes on with the same thread', async () => {
     const solver = pool();
-    const utility = distanceUtility(1000, 1000, 1, 9);
-    const answer = await solver.solve(hardProblem(1000, 1000, utility, { budgetMs: 150 }), { signal: nobody() });
-    expect(answer.solver).toBe('greedy');
+    const answer = await solver.solve({ ...endless(), solver: 'AUTO', budgetMs: 150 }, { signal: nobody() });
+    expect(answer.solver).not.toBe('exact');
     expect(answer.upperBound).toBeGreaterThanOrEqual(answer.objective);
     await expect(solver.solve(small(3), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
   });

@@ -326,7 +326,6 @@ describe('refusals', () => {
       'expected a pair that is not forbidden, received 1 (forbidden)',
       { utility: floats([1, 2], [0, -Infinity]), assignment: { locks: [1] } },
     ],
-    ['assignment.solver', 'REQUEST_INVALID', 'AUCTION is not available yet', assignment({ solver: 'AUCTION' })],
     [
       'assignment.solver',
       'REQUEST_INVALID',

@@ -1,0 +1,56 @@
+/** What a solver may start from: an earlier tick's prices and tasks, else Sinkhorn's potentials, in terms of the reduction. */
+import type { HardProblem } from './hard.js';
+import type { Reduction } from './reduction.js';
+import type { SolverStart } from './solver-outcome.js';
+import { priceOfPlace } from './start-prices.js';
+
+export interface WarmStart {
+  /** Null: nothing is known. */
+  readonly start: SolverStart | null;
+  /** `HardProblem.warm` is in it. */
+  readonly warm: boolean;
+}
+
+/** Garbage in what callers hand in makes a start useless, not an answer wrong: the solvers check what they are given. */
+export function startOf(problem: HardProblem, reduction: Reduction): WarmStart {
+  const { warm, previous, potentials } = problem;
+  const { agents, tasks } = reduction;
+  if (agents.length === 0 || tasks.length === 0) return { start: null, warm: false };
+  const taskOfAgent = warm?.taskOfAgent ?? previous;
+  const columnOfRow = taskOfAgent === null ? null : columnsOf(taskOfAgent, reduction, problem.taskCount);
+  const known = warm?.taskPrices ?? null;
+  if (known !== null && tasks.some((task) => known[task]! >= 0 && known[task]! < Infinity)) {
+    return { start: { columnPrice: Float64Array.from(tasks, (task) => known[task]!), columnOfRow }, warm: true };
+  }
+  if (potentials !== null && !reduction.idleAllowed) {
+    return { start: { columnPrice: pricesOf(potentials.column, reduction), columnOfRow }, warm: false };
+  }
+  if (columnOfRow === null) return { start: null, warm: false };
+  return { start: { columnPrice: null, columnOfRow }, warm: warm?.taskOfAgent != null };
+}
+
+/** [M] from [m]; NaN where a task is not in the reduction. */
+export function taskPricesOf(problem: HardProblem, reduction: Reduction, columnPrice: Float64Array): Float64Array {
+  const prices = new Float64Array(problem.taskCount).fill(NaN);
+  for (let column = 0; column < reduction.tasks.length; column++) {
+    prices[reduction.tasks[column]!] = columnPrice[column]!;
+  }
+  return prices;
+}
+
+function columnsOf(taskOfAgent: Int32Array, { agents, tasks }: Reduction, taskCount: number): Int32Array {
+  const columnOfTask = new Int32Array(taskCount).fill(-1);
+  for (let column = 0; column < tasks.length; column++) columnOfTask[tasks[column]!] = column;
+  // Also where the index is out of range.
+  return Int32Array.from(agents, (agent) => columnOfTask[taskOfAgent[agent]!] ?? -1);
+}
+
+/** Potentials g say prices -g, up to a constant: what leaves as many places with a price as there are agents. */
+function pricesOf(potential: Float32Array, reduction: Reduction): Float64Array {
+  const prices = Float64Array.from(reduction.tasks, (task) => {
+    const value = -potential[task]!;
+    return Number.isFinite(value) ? value : 0;
+  });
+  const floor = priceOfPlace(reduction, prices, reduction.agents.length);
+  return prices.map((price) => Math.max(0, price - floor));
+}
