@@ -17,6 +17,7 @@ import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { seededNormal, seededUniform } from '../seeded-normal.js';
 import { errorDetailsOf } from '../service/error-details-of.js';
 import { floatsOf, floatTensor, rawClient, type RawClient, type RawMessage } from '../service/raw-client.js';
+import { streamClient } from '../service/stream-client.js';
 import { FaultPlugin, type Fault, type FaultRule } from './fault-plugin.js';
 
 // Two programs are enough to be warm: the default ones of 16 agents, alone and in a batch.
@@ -43,7 +44,14 @@ const unhandled: unknown[] = [];
 process.on('unhandledRejection', (reason) => unhandled.push(reason));
 
 const { config } = loadConfig(
-  ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--max-batch', '4'],
+  // The event loop compiles for a while what leads from the plugin to JavaScript.
+  [
+    '--grpc-address=127.0.0.1:0',
+    '--admin-address=127.0.0.1:0',
+    '--log-level=silent',
+    '--max-batch=4',
+    '--stream-tick-timeout-ms=100000',
+  ],
   {},
 );
 
@@ -176,6 +184,28 @@ test('a batch that XLA fails in whatever way is answered by ONNX Runtime, and th
     expect(armed.hits, note).toBe(1);
   }
   expect(await callAll(client)).toEqual(allOf('xla'));
+});
+
+test('a stream goes on while XLA fails under it, and every tick is answered in order', async () => {
+  const { server } = await onLadder();
+  const client = streamClient(server.grpcAddress);
+  const stream = client.open();
+  const sent: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    if (round % 2 === 1) plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error', code: 'INTERNAL' });
+    for (const index of [0, 1, 2]) {
+      sent.push(index);
+      stream.send(problems[index]!);
+    }
+    await stream.received(sent.length);
+  }
+  stream.call.end();
+  expect((await stream.status).code).toBe(0);
+  client.close();
+  expect(stream.answers.map(({ error }) => error)).toEqual(sent.map(() => null));
+  const engines = stream.answers.map((answer, i) => check(answer, sent[i]!, `tick ${i}`));
+  expect(engines).toHaveLength(18);
+  expect(engines.filter((engine) => engine === 'onnx')).toHaveLength(3);
 });
 
 test('a program that XLA does not compile runs on ONNX Runtime, the others on XLA', async () => {
