@@ -66,7 +66,25 @@ export function recordOutcome(
   const failed = { ...fields, code: error.code, status: error.status };
   if (error.status === 'INTERNAL') log.error({ ...failed, err: error.cause ?? error }, error.message);
   else if (error.code === 'SUPERSEDED') log.debug(failed, error.message);
+  else if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE') logRefusal(log, clock, failed, error);
   else log.warn(failed, error.message.slice(0, 500));
+}
+
+/** In an overload a line for each refusal would cost more than the refusal. */
+const refusalLogPauseMs = 1000;
+const refusalLogs = new WeakMap<Logger, { nextMs: number; unlogged: number }>();
+
+function logRefusal(log: Logger, clock: Clock, fields: object, error: CoordinatorError): void {
+  const nowMs = clock.nowMs();
+  const state = refusalLogs.get(log) ?? { nextMs: -Infinity, unlogged: 0 };
+  refusalLogs.set(log, state);
+  if (nowMs < state.nextMs) {
+    state.unlogged++;
+    return;
+  }
+  log.warn({ ...fields, refusedSinceLast: state.unlogged }, error.message.slice(0, 500));
+  state.nextMs = nowMs + refusalLogPauseMs;
+  state.unlogged = 0;
 }
 
 /** @throws CoordinatorError REQUEST_INVALID where `read` throws. */

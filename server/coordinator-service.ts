@@ -6,21 +6,33 @@ import { CoordinatorError } from '../src/errors.js';
 import type { Metrics } from '../src/metrics.js';
 import type { Answer, Problem } from '../src/problem.js';
 import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../src/wire/messages.js';
+import { outlineOf, type RequestOutline } from '../src/wire/peek.js';
 import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall } from './call-outcome.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
 import type { ServingState } from './serving-state.js';
 import { toStatusReply } from './status.js';
+import { tenantOf } from './tenant.js';
+import type { UnreadAnswers } from './unread-answers.js';
 
 /** What stands behind the RPCs. Everything may throw or reject with a CoordinatorError. */
 export interface Core {
   /** As `execution.engine` and `execution.device` say them. */
   readonly engine: string;
   readonly device: string;
+  /** Why a call would be refused now, before its request is decoded; null where it may be let in. Absent: every call may be. */
+  refusal?(inquiry: RequestInquiry): CoordinatorError | null;
   decode(message: CoordinateRequestMessage): Problem;
   coordinate(problem: Problem, context: CallContext): Promise<Answer>;
   listPolicies(): ListPoliciesResponseMessage;
+}
+
+/** What is known of a request that is not decoded. */
+export interface RequestInquiry extends Omit<RequestOutline, 'requestId'> {
+  readonly tenant: string;
+  readonly deadlineMs: number;
+  readonly requestBytes: number;
 }
 
 export interface ServiceOptions {
@@ -31,6 +43,7 @@ export interface ServiceOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly maxMessageBytes: number;
+  readonly unread: UnreadAnswers;
 }
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
@@ -46,13 +59,20 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
   return {
     Coordinate: (call: Call, reply: Reply) =>
       void answer(options, 'Coordinate', call, reply, async (running) => {
+        const { deadlineMs, signal } = running;
+        const tenant = tenantOf(call.metadata);
+        const requestBytes = call.request.length;
+        const { requestId, policy, priority, isHard } = outlineOf(call.request);
+        running.requestId = requestId;
+        const refused = core().refusal?.({ policy, priority, isHard, tenant, deadlineMs, requestBytes });
+        if (refused != null) throw refused;
         const message = deserialize(() => coordinateMethod.requestDeserialize(call.request));
         running.requestId = message.requestId;
         const problem = core().decode(message);
         const decodeMs = clock.nowMs() - running.arrivedMs;
         options.metrics.stageDuration.observe({ stage: 'decode' }, decodeMs / 1000);
-        const { deadlineMs, signal } = running;
-        const result = await core().coordinate(problem, { deadlineMs, signal, decodeMs });
+        const context = { deadlineMs, signal, decodeMs, tenant, requestBytes };
+        const result = await core().coordinate(problem, context);
         const encodeStartMs = clock.nowMs();
         const bytes = coordinateMethod.responseSerialize(encodeAnswer(result, problem));
         options.metrics.stageDuration.observe({ stage: 'encode' }, (clock.nowMs() - encodeStartMs) / 1000);
@@ -86,8 +106,10 @@ async function answer(
   const controller = new AbortController();
   let answered = false;
   // grpc-js emits `cancelled` at the end of every call, also of one that went well.
+  let taken: (() => void) | null = null;
   call.once('cancelled', () => {
-    if (!answered) controller.abort();
+    if (answered) taken?.();
+    else controller.abort();
   });
   const deadlineMs = arrivedMs + timeLeftMs(call);
   const running: UnaryCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
@@ -103,6 +125,7 @@ async function answer(
   };
   try {
     state.openCall(cutOff);
+    assertRead(options, call);
     if (deadlineMs <= arrivedMs) {
       options.metrics.shed.inc({ reason: 'deadline' });
       throw new CoordinatorError('DEADLINE_EXPIRED', 'the deadline had passed on arrival');
@@ -111,12 +134,23 @@ async function answer(
     if (bytes.length > options.maxMessageBytes) throw answerTooLarge(bytes.length, options.maxMessageBytes);
     if (controller.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     answered = true;
+    taken = options.unread.wrote(call, bytes.length);
     reply(null, bytes);
     recordOutcome(options, method, running, null);
   } catch (thrown) {
     fail(failureOf(thrown, running, clock));
   } finally {
     state.closeCall(cutOff);
+  }
+}
+
+/** No more work for a connection that does not read what it got. */
+function assertRead({ unread, metrics }: ServiceOptions, call: Call): void {
+  try {
+    unread.assertRoom(call);
+  } catch (thrown) {
+    metrics.shed.inc({ reason: 'unread' });
+    throw thrown;
   }
 }
 

@@ -81,6 +81,11 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
   }
   /** Null without a cache to keep it in, and on engines whose programs are not cached. */
   let usage: Promise<ProgramUsage | null> = Promise.resolve(null);
+  const roomLimits = {
+    maxQueue: config.maxQueue,
+    maxQueueBytes: config.maxQueueMb * bytesPerMiB,
+    tenantWeights: config.tenantWeights,
+  };
   const batcher = new Batcher({
     afterTurn: setImmediate,
     store: ladder,
@@ -89,8 +94,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
     limits: {
       maxBatch: config.maxBatch,
       maxQueueDelayMs: config.maxQueueDelayMs,
-      maxQueue: config.maxQueue,
       maxPaddingWaste: config.maxPaddingWaste,
+      ...roomLimits,
     },
   });
   const solver = createSolverPool({ threads: config.solverThreads, clock });
@@ -114,6 +119,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       return ladder.device;
     },
     decode: (message) => decodeRequest(message, { policies, limits }),
+    refusal: ({ policy, isHard, ...inquiry }) =>
+      coordinator.refusal({ ...inquiry, isHard: isHard ?? isHardByDefault(policies, policy) }),
     coordinate: (problem, context) => coordinator.coordinate(problem, context),
     listPolicies: () => ({ policies: policies.list().map(describe) }),
     async warmUp() {
@@ -185,6 +192,16 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       device: ladder.device,
       fingerprint,
     };
+  }
+}
+
+/** Whether a policy's assignments are hard where the request does not say. */
+function isHardByDefault(policies: PolicySource, name: string): boolean {
+  try {
+    return policies.get(name === '' ? policies.defaultName : name).defaults.forms.includes('HARD');
+  } catch {
+    // Decoding says which policy there is not.
+    return false;
   }
 }
 

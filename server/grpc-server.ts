@@ -8,10 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
-
-/** Dead peers are noticed after this long. */
-const keepaliveTimeMs = 60_000;
-const keepaliveTimeoutMs = 20_000;
+import type { Connections } from './unread-answers.js';
 
 /**
  * How much a client may send ahead of being read, for each call and for each connection. Node's 64 KiB let one request
@@ -32,20 +29,29 @@ const longestTimeout = '2147483S';
 const longestTimeoutMs = 2_147_483_000;
 const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
-export class GrpcServer {
+export type GrpcSettings = Pick<
+  Config,
+  'maxMessageMb' | 'maxConcurrentStreams' | 'maxConnectionAgeMs' | 'keepaliveTimeMs' | 'keepaliveTimeoutMs'
+>;
+
+export class GrpcServer implements Connections {
   /** To register services with, before `bind`. */
   readonly server: Server;
-  readonly #sessions = new Set<ServerHttp2Session>();
+  /** By the name that calls give their connection. */
+  readonly #sessions = new Map<string, ServerHttp2Session>();
+  readonly #deadlines: ReadonlyMap<string, number>;
 
-  constructor(config: Pick<Config, 'maxMessageMb' | 'maxConcurrentStreams' | 'maxConnectionAgeMs'>) {
+  /** `deadlines`: longest time in milliseconds that calls of a method have, by its path; also where they set none. */
+  constructor(config: GrpcSettings, deadlines: ReadonlyMap<string, number> = new Map()) {
+    this.#deadlines = deadlines;
     const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
     const age = config.maxConnectionAgeMs;
     this.server = new Server({
       'grpc.max_receive_message_length': maxMessageBytes,
       'grpc.max_send_message_length': maxMessageBytes,
       'grpc.max_concurrent_streams': config.maxConcurrentStreams,
-      'grpc.keepalive_time_ms': keepaliveTimeMs,
-      'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
+      'grpc.keepalive_time_ms': config.keepaliveTimeMs,
+      'grpc.keepalive_timeout_ms': config.keepaliveTimeoutMs,
       'grpc.enable_channelz': 0,
       ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
     });
@@ -66,7 +72,7 @@ export class GrpcServer {
       http2Server.updateSettings({ initialWindowSize: streamWindowBytes });
       http2Server.on('session', (session) => this.#accept(session));
       // Before grpc-js's own listener, which reads the header.
-      http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers));
+      http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers, this.#deadlines));
     }
     const [first] = http2Servers.keys();
     const bound = first?.address() as AddressInfo | null | undefined;
@@ -82,13 +88,26 @@ export class GrpcServer {
   cutOff(): void {
     this.server.forceShutdown();
     // Without channelz grpc-js forgets which connections it has, and its forceShutdown leaves them open.
-    for (const session of this.#sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
+    for (const session of this.#sessions.values()) session.destroy(undefined, constants.NGHTTP2_CANCEL);
   }
 
   #accept(session: ServerHttp2Session): void {
     session.setLocalWindowSize(connectionWindowBytes);
-    this.#sessions.add(session);
-    session.once('close', () => this.#sessions.delete(session));
+    const { remoteAddress, remotePort } = session.socket;
+    const peer = `${remoteAddress}:${remotePort}`;
+    this.#sessions.set(peer, session);
+    session.once('close', () => {
+      if (this.#sessions.get(peer) === session) this.#sessions.delete(peer);
+    });
+  }
+
+  bytesTaken(peer: string): number {
+    const session = this.#sessions.get(peer);
+    return session === undefined || session.destroyed ? 0 : session.socket.bytesWritten;
+  }
+
+  close(peer: string): void {
+    this.#sessions.get(peer)?.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 
@@ -97,10 +116,18 @@ export function readOneAhead(call: Readable): void {
   (call as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 1;
 }
 
-/** Shortens a `grpc-timeout` that grpc-js cannot hold to the longest that it can, about 25 days. */
-function clampTimeout(headers: IncomingHttpHeaders): void {
+/**
+ * Shortens a `grpc-timeout` to what the method allows, and to the longest that grpc-js can hold, about 25 days. Where there is none, the
+ * method's is set: so grpc-js ends the call by then, also one whose request never comes.
+ */
+function clampTimeout(headers: IncomingHttpHeaders, deadlines: ReadonlyMap<string, number>): void {
+  const mostMs = deadlines.get(headers[':path'] as string);
   const text = headers['grpc-timeout'];
-  if (typeof text !== 'string') return;
+  if (typeof text !== 'string') {
+    if (mostMs !== undefined) headers['grpc-timeout'] = `${mostMs}m`;
+    return;
+  }
   const timeoutMs = Number(text.slice(0, -1)) * (unitMs[text.slice(-1)] ?? NaN);
-  if (timeoutMs > longestTimeoutMs) headers['grpc-timeout'] = longestTimeout;
+  if (timeoutMs > (mostMs ?? longestTimeoutMs))
+    headers['grpc-timeout'] = mostMs === undefined ? longestTimeout : `${mostMs}m`;
 }

@@ -8,7 +8,7 @@ import { ConfigError, type Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
 import { streamHandlers } from './coordinator-stream.js';
-import { rawCoordinatorService } from './definitions.js';
+import { coordinateMethod, rawCoordinatorService } from './definitions.js';
 import { GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
@@ -18,6 +18,7 @@ import { collectProcessMetrics } from './process-metrics.js';
 import { addReflection } from './reflection.js';
 import { ServingState, type ServingPhase } from './serving-state.js';
 import { drain, type DrainResult } from './shutdown.js';
+import { UnreadAnswers } from './unread-answers.js';
 
 // What `startServer` takes, for those who use it as a library (`tensor-consensus/server`).
 export { loadConfig, type Config } from '../src/config.js';
@@ -72,7 +73,13 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const streams = new OpenStreams();
   let core: RunnableCore | null = null;
 
-  const grpc = new GrpcServer(config);
+  const grpc = new GrpcServer(config, new Map([[coordinateMethod.path, config.maxDeadlineMs]]));
+  const unread = new UnreadAnswers({
+    clock,
+    connections: grpc,
+    limitBytes: config.maxUnreadMb * 1024 * 1024,
+    timeoutMs: config.slowReaderTimeoutMs,
+  });
   const service = {
     core: () => core,
     state,
@@ -80,6 +87,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     metrics,
     log,
     maxMessageBytes: config.maxMessageMb * 1024 * 1024,
+    unread,
   };
   grpc.server.addService(rawCoordinatorService, {
     ...coordinatorHandlers(service),

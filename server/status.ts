@@ -25,6 +25,7 @@ const maxDescriptionLength = 200;
 /** Time to retry where the error brings none of its own: what the cause usually takes to go away. */
 const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
   QUEUE_FULL: 50,
+  PREDICTED_LATE: 50,
   WARMING: 1000,
   DRAINING: 100,
   ENGINE_FAILED: 500,
@@ -32,7 +33,7 @@ const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
 };
 
 /**
- * The reply for a failure: message, `grpc-status-details-bin` (google.rpc.Status), and for a full queue the trailer
+ * The reply for a failure: message, `grpc-status-details-bin` (google.rpc.Status), and where the server has too much to do the trailer
  * `grpc-retry-pushback-ms`, which gRPC clients with a retry policy obey. Retry times are spread by up to a quarter, so
  * that refused callers do not come back together. `random` gives numbers in [0, 1).
  */
@@ -52,7 +53,8 @@ export function toStatusReply(error: CoordinatorError, random: () => number = Ma
       retryAfterMs,
     }),
   );
-  if (error.code === 'QUEUE_FULL') metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
+  if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE')
+    metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
   return { code, details: message, metadata };
 }
 

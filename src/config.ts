@@ -3,6 +3,7 @@
  * `serve --help` and docs/configuration.md are printed from the same table. Pure: arguments and environment are passed in.
  * Past 400 lines because the settings are one table.
  */
+import { isTenantName } from './batching/fairness.js';
 import { defaultMaxPaddingWaste } from './batching/policy.js';
 
 /** Where a server listens. Port 0: any free port. */
@@ -67,6 +68,22 @@ function listOf<const T extends string>(...allowed: readonly T[]): Kind<readonly
     },
   };
 }
+
+/** `NAME=WEIGHT,...`: whole weights, names as `isTenantName` has them, none twice. */
+const tenantWeights: Kind<ReadonlyMap<string, number>> = {
+  expected: 'a comma-separated list of NAME=WEIGHT with whole weights from 1 to 1000',
+  parse(text) {
+    const weights = new Map<string, number>();
+    for (const part of text === '' ? [] : text.split(',')) {
+      const [name = '', weightText = '', ...more] = part.trim().split('=');
+      const weight = /^\d{1,4}$/.test(weightText) ? Number(weightText) : 0;
+      const isAllowed = isTenantName(name) && weight >= 1 && weight <= 1000 && more.length === 0;
+      if (!isAllowed || weights.has(name)) return undefined;
+      weights.set(name, weight);
+    }
+    return weights;
+  },
+};
 
 const address: Kind<ListenAddress> = {
   expected: 'HOST:PORT (port 0 = any free port; IPv6 as [::1]:PORT)',
@@ -190,14 +207,32 @@ const settings = {
   maxQueueDelayMs: setting(
     number(0, 1000, 'ms'),
     '25',
-    'Longest that a request waits for company while the engine is busy; an idle engine never waits.',
-    'a bound: batches are handed over sooner, just before the engine is expected to be free',
+    'Longest that a request waits for company while the engine is busy and nothing tells when it will be free; an idle engine never waits.',
+    'once a program has run, batches are handed over just before the engine is expected to be free',
   ),
   maxQueue: setting(
     whole(1, 100_000),
     '256',
     'Most requests waiting; more are refused with RESOURCE_EXHAUSTED and a time to retry.',
     'eight full batches: waits stay well below a second, and overload is refused early',
+  ),
+  maxQueueMb: setting(
+    whole(1, 1_048_576, 'MiB'),
+    '256',
+    'Most memory that waiting requests may hold, those for the engine and those for the solvers each; more are refused as above.',
+    'four of the largest messages, and a full queue of 1 MB each',
+  ),
+  maxDeadlineMs: setting(
+    whole(1, 86_400_000, 'ms'),
+    '300000',
+    'Longest deadline of a Coordinate call; one that is later, or absent, counts as this.',
+    'longer than any answer takes; nobody waits for what comes later',
+  ),
+  tenantWeights: setting(
+    tenantWeights,
+    '',
+    'Weights of tenants, as calls name them in the metadata tc-tenant; others weigh 1 each. While several want the engine or a solver, each gets its share.',
+    'equal shares',
   ),
   maxPaddingWaste: setting(
     number(0, 1, 'share'),
@@ -210,6 +245,30 @@ const settings = {
     '64',
     'Largest request and largest answer.',
     'a plan of 4000 x 4000; 256 allows 5000 x 5000',
+  ),
+  maxUnreadMb: setting(
+    whole(1, 1_048_576, 'MiB'),
+    '256',
+    'Answers written and not read by their clients, above which connections that hold some get no more calls; one connection may hold a quarter.',
+    'four of the largest answers',
+  ),
+  slowReaderTimeoutMs: setting(
+    whole(1000, 3_600_000, 'ms'),
+    '30000',
+    'A connection that takes next to nothing of the answers written to it for so long is closed.',
+    'longer than networks hiccup',
+  ),
+  keepaliveTimeMs: setting(
+    whole(1000, 3_600_000, 'ms'),
+    '30000',
+    'How often connections are asked for a sign of life.',
+    'a client that vanished is found within a minute',
+  ),
+  keepaliveTimeoutMs: setting(
+    whole(100, 600_000, 'ms'),
+    '10000',
+    'A connection that gives no sign of life for so long after it was asked is closed.',
+    'many round trips',
   ),
   maxConcurrentStreams: setting(
     whole(1, 1_000_000),

@@ -65,8 +65,8 @@ export interface CallInquiry {
   readonly priority: Priority;
   readonly deadlineMs: number;
   readonly requestBytes: number;
-  /** Whether a hard assignment is asked for; null where that is not known. */
-  readonly isHard: boolean | null;
+  /** Whether a hard assignment is asked for. */
+  readonly isHard: boolean;
 }
 
 /** Share of the time left that AUTO gives the exact solver; the rest is for a greedy answer and the way back. */
@@ -88,14 +88,14 @@ export class Coordinator {
   /** Why a call would be refused now whatever its request holds, which is counted as a refusal; null where it may be let in. */
   refusal({ tenant, priority, deadlineMs, requestBytes, isHard }: CallInquiry): CoordinatorError | null {
     const call = { tenant, priority, deadlineMs, bytes: requestBytes };
-    if (isHard === true) {
+    if (isHard) {
       const full = this.#solving.full(call);
       if (full !== null) {
         this.#options.metrics.shed.inc({ reason: 'queue_full' });
         return full;
       }
     }
-    const expectedAfterMs = isHard === true ? this.#solving.afterMs(call, 0) : 0;
+    const expectedAfterMs = isHard ? this.#solving.afterMs(call, 0) : 0;
     return this.#options.runner.refusal?.({ ...call, expectedAfterMs }) ?? null;
   }
 

@@ -2,6 +2,7 @@
 import type { CallContext } from '../../src/coordinator.js';
 import { CoordinatorError } from '../../src/errors.js';
 import type { Answer, Problem } from '../../src/problem.js';
+import type { RequestInquiry } from '../../server/coordinator-service.js';
 import type { RunnableCore } from '../../server/start.js';
 import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../../src/wire/messages.js';
 
@@ -26,6 +27,10 @@ export class FakeCore implements RunnableCore {
   readonly refuses = new Map<string, unknown>();
   /** Requests that `decode` has seen. */
   decoded = 0;
+  /** What `refusal` gives: calls are refused with it before they are decoded. */
+  refused: CoordinatorError | null = null;
+  /** What `refusal` was asked, in order. */
+  readonly inquiries: RequestInquiry[] = [];
   /** Elements of the `resources` that an answer holds. */
   answerElements = 4;
   #warm: () => void = () => undefined;
@@ -52,6 +57,11 @@ export class FakeCore implements RunnableCore {
   /** Resolves when at least `count` calls have arrived. */
   async arrived(count: number): Promise<void> {
     while (this.calls.length < count) await new Promise<void>((resolve) => this.#callListeners.push(resolve));
+  }
+
+  refusal(inquiry: RequestInquiry): CoordinatorError | null {
+    this.inquiries.push(inquiry);
+    return this.refused;
   }
 
   decode(message: CoordinateRequestMessage): Problem {

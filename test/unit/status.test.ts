@@ -46,10 +46,12 @@ test('retry times are spread by up to a quarter and never zero', () => {
   expect(pushback(0, 0.5)).toBe('1');
 });
 
-test('only a full queue pushes back: a draining or warming replica should be left at once', () => {
+test('only too much work pushes back: a draining or warming replica should be left at once', () => {
   for (const code of Object.keys(errorRegistry) as ErrorCode[]) {
     const { metadata } = toStatusReply(new CoordinatorError(code, 'x'));
-    expect(metadata.get('grpc-retry-pushback-ms').length, code).toBe(code === 'QUEUE_FULL' ? 1 : 0);
+    expect(metadata.get('grpc-retry-pushback-ms').length, code).toBe(
+      code === 'QUEUE_FULL' || code === 'PREDICTED_LATE' ? 1 : 0,
+    );
   }
 });
 
