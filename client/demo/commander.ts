@@ -1,4 +1,7 @@
-/** Commands the swarm through the service: one Coordinate request per tick from what robots report, orders from the answer. */
+/**
+ * Commands the swarm through the service: one request per tick of a stream from what robots report, orders from the answer.
+ * The stream knows by ids what each robot did last, so the keep bonus needs no `previous`.
+ */
 import type { CoordinateAnswer, CoordinateRequest } from '../request.js';
 import { FaultWatch } from './fault-watch.js';
 import { fillUtility, idleUtilityS } from './utility.js';
@@ -52,11 +55,11 @@ export class Commander {
       agentMask: this.#present,
       taskMask: Uint8Array.from(sites, (site) => (world.isOpen(site) ? 1 : 0)),
       operators: ['ASSIGNMENT', 'CONSENSUS'],
+      supersede: true,
       assignment: {
         forms: ['HARD'],
         capacities: this.#capacities,
         idleUtility: idleUtilityS,
-        previous: this.#previous(world),
         keepBonus: keepBonusS,
         locks: Int32Array.from(robots, (robot) =>
           world.takesOrders(robot) && !this.faults.isFaulty(robot.index) ? free : mustIdle,
@@ -84,13 +87,5 @@ export class Commander {
       }
       this.goals[i] = after;
     }
-  }
-
-  /** The present tasks; a site that was served meanwhile is nobody's task any more. */
-  #previous(world: World): Int32Array {
-    return this.goals.map((goal) => {
-      const site = world.sites[goal];
-      return site !== undefined && world.isOpen(site) ? goal : -1;
-    });
   }
 }

@@ -17,7 +17,11 @@ export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] 
     return [
       [span('tensor-consensus ', 'bold'), span(`${values.time}  ${values.sites}`)],
       [span(`travel ${values.travel} `), span(values.greedyTravel, 'dim'), span(`  faulty ${values.faulty}`, 'red')],
-      [span(`beacon ${values.beacon} `), span(values.mean, 'dim'), span(`  call ${values.call}  gap ${values.gap}`)],
+      [
+        span(`beacon ${values.beacon} `),
+        span(values.mean, 'dim'),
+        span(`  call ${values.call}  gap ${values.gap}  churn ${values.churn}`),
+      ],
     ];
   }
   const row = (name: string, value: string, note = ''): Span[] => [
@@ -41,8 +45,8 @@ export function panel(moment: Moment, glyphs: Glyphs, short: boolean): Span[][] 
     [span('faulty   ', 'dim'), span(values.faulty.padEnd(15), 'red'), span(values.unseen, 'dim')],
     [],
     row('beacon', values.beacon, values.mean),
-    row('gap', values.gap, values.solver),
-    row('churn', values.churn, 'of robots per tick'),
+    row('gap', values.gap, values.worstGap),
+    row('churn', values.churn, values.meanChurn),
     row('call', values.call, values.tail),
     [],
     [
@@ -98,9 +102,10 @@ function valuesOf({ world, baseline, commander, tally }: Moment) {
     unseen: `${unseen} broken, not found yet`,
     beacon: `${error} off`,
     mean: `plain mean ${meanError}`,
-    gap: percent(tally.worstGap, 3),
-    solver: tally.solver,
+    gap: percent(tally.gap, 3),
+    worstGap: `worst ${percent(tally.worstGap, 3)}, ${tally.solver}`,
     churn: percent(tally.churn, 1),
+    meanChurn: `of robots, mean ${percent(tally.meanChurn, 1)}`,
     call: `${(tally.latenciesMs.at(-1) ?? 0).toFixed(1)} ms`,
     tail: `p50 ${percentile(tally.latenciesMs, 0.5).toFixed(1)}, p99 ${percentile(tally.latenciesMs, 0.99).toFixed(1)} ms`,
   };
@@ -125,6 +130,8 @@ export function progressLine(moment: Moment): string {
     `faulty ${values.faulty}`.padEnd(15),
     `travel ${values.travel} (${values.greedyTravel})`.padEnd(34),
     `beacon ${values.beacon} (${values.mean})`,
+    `gap ${values.gap}`,
+    `churn ${values.churn}`.padEnd(12),
     `call ${values.call}`,
   ].join('  ');
 }

@@ -7,6 +7,7 @@ import { type DemoOptions, demoHelp, readDemoOptions } from './options.js';
 import { progressLine } from './panel.js';
 import { Screen } from './screen.js';
 import { Simulation } from './simulation.js';
+import { TickStream } from './tick-stream.js';
 import { renderLine, span, wantsColour, wantsUnicode } from './style.js';
 import { type Check, checksOf, type Run, summaryLines } from './summary.js';
 
@@ -61,14 +62,20 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> 
   let serverExit: number | null = null;
   try {
     await client.waitForReady(readyTimeoutMs);
-    const call = client.coordinate.bind(client);
-    const warmUpMs = await simulation.warmUp(call, warmUpDeadlineMs, signal);
+    const warmUpMs = await simulation.warmUp(client.coordinate.bind(client), warmUpDeadlineMs, signal);
     say(
       `${options.agents} robots, ${options.sites} sites, seed ${options.seed}; first call ${warmUpMs.toFixed(0)} ms (compiles), not counted`,
     );
+    const stream = new TickStream(client, signal);
     await show(simulation, address, options, (onTick) =>
-      simulation.play(call, { tickMs: 1000 / ticksPerSecond, deadlineMs: callDeadlineMs, signal, onTick }),
+      simulation.play(stream.send.bind(stream), {
+        tickMs: 1000 / ticksPerSecond,
+        deadlineMs: callDeadlineMs,
+        signal,
+        onTick,
+      }),
     );
+    await stream.close();
   } catch (error) {
     if (!signal.aborted) process.stderr.write(`${textOf(error)}\n`);
     return signal.aborted ? exitCodes.interrupted : exitCodes.unreachable;

@@ -1,4 +1,4 @@
-/** Plays a run against anything that answers Coordinate calls: the tick loop, without server, terminal or arguments. */
+/** Plays a run against anything that answers ticks as a stream does: the tick loop, without server, terminal or arguments. */
 import type { CoordinateAnswer, CoordinateRequest } from '../request.js';
 import { GreedyBaseline } from './baseline.js';
 import { Commander } from './commander.js';
@@ -42,7 +42,7 @@ export class Simulation {
     return performance.now() - startMs;
   }
 
-  /** Until the world's last step, or until `signal` aborts. A call that fails leaves the robots their orders and is counted. */
+  /** `call` knows what it answered last. Until the world's last step, or until `signal` aborts. A call that fails leaves the robots their orders and is counted. */
   async play(call: CoordinateCall, pace: Pace): Promise<void> {
     let dueMs = performance.now();
     while (this.world.now < this.world.steps && pace.signal?.aborted !== true) {

@@ -105,7 +105,7 @@ export function summaryLines({ world, baseline, commander, tally }: Run): string
     ['wait until served, mean', `${ours.meanWaitS.toFixed(0)} s`, `${greedy.meanWaitS.toFixed(0)} s`],
     [],
     ['certified gap, worst', percent(tally.worstGap, 4), `solver ${tally.solver || 'none'}`],
-    ['churn per tick', percent(tally.churn, 2), 'of robots got another task than before'],
+    ['churn per tick', percent(tally.meanChurn, 2), 'of robots got another task than before'],
     ['changes of mind', String(commander.mindChanges), 'robots taken off a site still open'],
     ['beacon error, mean', `${tally.beaconErrorM.toFixed(1)} m`, `plain mean of all: ${tally.meanErrorM.toFixed(1)} m`],
     ['faulty robots found', String(faults.found), `missed ${faults.missed}, false alarms ${faults.falseAlarms}`],

@@ -45,6 +45,8 @@ export class Tally {
   plainMean: Point | null = null;
   solver = '';
   engine = '';
+  gap = 0;
+  churn = 0;
   readonly #visibleTicks: Uint16Array;
   readonly #firstVisibleAt: Int32Array;
   readonly #foundAt: Int32Array;
@@ -62,7 +64,9 @@ export class Tally {
     this.latenciesMs.push(latencyMs);
     if (answer.assignment !== null) {
       this.worstGap = Math.max(this.worstGap, answer.assignment.gap);
-      this.churnSum += answer.assignment.churn;
+      this.gap = answer.assignment.gap;
+      this.churn = answer.assignment.churn;
+      this.churnSum += this.churn;
       this.solver = answer.assignment.solver;
     }
     if (answer.execution !== null) this.engine = `${answer.execution.engine} on ${answer.execution.device}`;
@@ -113,7 +117,7 @@ export class Tally {
   }
 
   /** Means over the answered ticks; 0 before the first. */
-  get churn(): number {
+  get meanChurn(): number {
     return this.churnSum / Math.max(1, this.ticks);
   }
 

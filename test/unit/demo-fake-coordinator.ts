@@ -2,6 +2,18 @@
 import { munkres } from 'munkres';
 import type { CoordinateAnswer, CoordinateRequest } from '../../client/request.js';
 
+/** As a stream does: each request is answered with the last answer as its `previous`. Those of one run only. */
+export function exactStream(): (request: CoordinateRequest) => Promise<CoordinateAnswer> {
+  let previous: Int32Array | null = null;
+  return (request) => {
+    const answer = answerExactly(
+      previous === null ? request : { ...request, assignment: { ...request.assignment, previous } },
+    );
+    previous = answer.assignment!.taskOfAgent;
+    return Promise.resolve(answer);
+  };
+}
+
 /** Answers the demo's kind of request (utility, capacities, idle utility, previous, locks, masks, responses). */
 export function answerExactly(request: CoordinateRequest): CoordinateAnswer {
   const [n = 0, m = 0] = request.utility?.shape ?? [];
