@@ -67,6 +67,7 @@ class TickStream {
   readonly #options: StreamOptions;
   readonly #memory = new StreamMemory();
   readonly #openedMs: number;
+  readonly #tenant: string;
   /** Of the whole stream; Infinity where the caller set none. */
   readonly #deadlineMs: number;
   /** Requests read whose answers are not written, in order of arrival. */
@@ -83,12 +84,13 @@ class TickStream {
   #ended = false;
   readonly #drain = (): void => this.#stopReading();
 
-  /** Throws WARMING or DRAINING where no streams are taken. */
+  /** Throws WARMING or DRAINING where no streams are taken, and REQUEST_INVALID where the name of its tenant is not allowed. */
   constructor(call: StreamCall, options: StreamOptions) {
     const { clock, state } = options;
     this.#call = call;
     this.#options = options;
     this.#openedMs = clock.nowMs();
+    this.#tenant = tenantOf(call.metadata);
     this.#deadlineMs = this.#openedMs + timeLeftMs(call);
     state.openStream(this.#drain);
     readOneAhead(call);
@@ -188,7 +190,8 @@ class TickStream {
         tick.begun = true;
         this.#supersededInRow = 0;
       };
-      const answering = core.coordinate(problem, { deadlineMs, signal, decodeMs, requestBytes, onBegun });
+      const tenant = this.#tenant;
+      const answering = core.coordinate(problem, { deadlineMs, signal, decodeMs, requestBytes, onBegun, tenant });
       tick.problem = null;
       this.#decodeAhead();
       const answer = await answering;
