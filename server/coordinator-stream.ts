@@ -14,6 +14,7 @@ import type { Core, ServiceOptions } from './coordinator-service.js';
 import { coordinateMethod } from './definitions.js';
 import { readOneAhead } from './grpc-server.js';
 import { toStatusReply, toStreamError } from './status.js';
+import { tenantOf } from './tenant.js';
 import { Tick } from './tick.js';
 
 export interface StreamOptions extends ServiceOptions {
