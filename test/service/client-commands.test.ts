@@ -170,6 +170,9 @@ describe('the examples', () => {
     const loop = await runFile('examples/tick-loop.js', [server.grpcAddress]);
     expect(loop).toMatchObject({ code: 0, err: '' });
     expect(loop.out.trim().split('\n')).toHaveLength(10);
+    // The robot that joins at a site takes it over; of thirteen it and one other have another task than before, all later ones none.
+    expect(loop.out).toMatch(/tick 5: late-comer north, .*; certified gap \d[^,]*, churn 0\.15\n/);
+    expect(loop.out).toMatch(/tick 9: late-comer north, .*; certified gap \d[^,]*, churn 0\.00\n$/);
   });
 });
 
