@@ -149,7 +149,8 @@ class TickStream {
       if (tick === newer) return;
       if (!tick.supersede || tick.begun || tick.outcome !== null) continue;
       if (tick === this.#running && ++this.#supersededInRow > mostSupersededInRow) continue;
-      this.#options.metrics.shed.inc({ reason: 'superseded' });
+      // One that leaves the queue is counted there, as cancelled.
+      if (tick !== this.#running) this.#options.metrics.shed.inc({ reason: 'superseded' });
       this.#fail(tick, new CoordinatorError('SUPERSEDED', 'a newer request of the stream took its place'));
     }
   }
