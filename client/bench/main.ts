@@ -11,6 +11,7 @@ import { eventLoop } from './event-loop.js';
 import { exact } from './exact.js';
 import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
+import { large } from './large.js';
 import { memory } from './memory.js';
 import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
 import type { BenchContext, Section } from './section.js';
@@ -30,6 +31,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['bridge', bridgeSoak],
   ['hard', hardTime],
   ['exact', exact],
+  ['large', large],
   ['event-loop', eventLoop],
   ['memory', memory],
   ['soak', soak],
@@ -37,14 +39,14 @@ const sections: ReadonlyMap<string, Section> = new Map([
 
 export const benchHelp = `tensor-consensus bench [options]
 
-Measures this service on this machine, ratios side by side in one run; about eight minutes (a Python and a plugin given).
+Measures this service on this machine, ratios side by side in one run; about twelve minutes (a Python and a plugin given).
 
   --only NAMES     comma list of ${[...sections.keys()].join(', ')} (default all)
   --rounds COUNT   repeats of what is compared, medians are shown (default 3)
   --seconds COUNT  length of one measurement under load (default 2)
   --pjrt-plugin PATH
                    the PJRT plugin to measure (TC_PJRT_PLUGIN; default: the installed one for the CPU)
-  --python PATH    a Python with jax (and numpy, grpcio, grpcio-tools) to compare with (TC_BENCH_PYTHON; default python3)
+  --python PATH    a Python with jax, scipy (and numpy, grpcio, grpcio-tools) to compare with (TC_BENCH_PYTHON; default python3)
   --built-in       the built-in load generator even where ghz is installed
   --json           results as JSON on standard output instead of tables
   --write FILE     also write them as a Markdown page

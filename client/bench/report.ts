@@ -122,7 +122,7 @@ export function renderMarkdown({ machine, command, loadGenerator, sections }: Re
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}, Node ${machine.node}, ${machine.date}. ` +
       `Load generator: ${loadGenerator}. Clients, load generator and servers share the machine, so the ratios taken side by side ` +
       'mean more than the absolute figures.',
-    `To measure again: \`${command}\` (\`--only\` for single sections, \`--help\` for the rest).`,
+    `To measure again: \`${command}\` (\`--only\` for single sections, \`--help\` for the rest). The scheduler alone, in virtual time: [schedule.md](schedule.md).`,
   ];
   if (checks.length > 0) parts.push('## Figures to reach', markdownTable(checkTable(checks)));
   for (const { title, method, tables } of sections) {

@@ -175,6 +175,8 @@ it, with the engine never idle. ${seconds} s of each load after a warm-up, seed 
 - **bound**: what nobody can beat: an engine that is never idle, every request in its cheapest batch, the cheapest requests chosen with foresight, no deadline too tight.
 - **late** counts requests whose deadline passed unanswered, **refused** those told at once that they would be late or that the queue is full; both of all that arrived.
 
+Answers are counted, not their size: a request of 1000 agents takes the engine as long as dozens of 50, so in an overload more of the small ones are in time and goodput may exceed that of load 1.
+
 To measure again: \`npm run bench:schedule\` (\`-- --measure\` for the costs).
 
 ${sections.join('\n\n')}

@@ -9,9 +9,11 @@ const short = { costs, seconds: 1, seed: 7 };
 
 describe(`the simulated scheduler (seed ${short.seed})`, () => {
   for (const kind of arrivalKinds) {
-    it(`answers at least 1.3 times as many in time as a fixed delay at 1.2 times capacity: ${kind}`, async () => {
-      const { ours, fixedDelay, boundPerSecond } = await simulateLoad(kind, 1.2, short);
+    it(`answers at least 1.3 times as many in time as a fixed delay at 1.2 times capacity, and leaves few waiting in vain: ${kind}`, async () => {
+      const { ours, fixedDelay, fixedDelayDropping, boundPerSecond } = await simulateLoad(kind, 1.2, short);
       expect(ours.goodputPerSecond).toBeGreaterThanOrEqual(1.3 * fixedDelay.goodputPerSecond);
+      expect(ours.goodputPerSecond).toBeGreaterThan(fixedDelayDropping.goodputPerSecond);
+      expect(ours.late).toBeLessThan(0.03 * ours.arrived);
       expect(ours.goodputPerSecond).toBeLessThanOrEqual(boundPerSecond);
     });
   }
