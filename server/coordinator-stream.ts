@@ -76,6 +76,8 @@ class TickStream {
   #running: Tick | null = null;
   #unansweredBytes = 0;
   #unsentBytes = 0;
+  /** Says of an answer that it is taken, for the connection's books; grpc-js does not call back for all of a call that is gone. */
+  readonly #untaken = new Set<() => void>();
   #supersededInRow = 0;
   #answered = 0;
   #failed = 0;
@@ -112,6 +114,8 @@ class TickStream {
       this.#fail(tick, failureOf(gone, tick, clock));
       state.closeCall(tick.cutOff);
     }
+    for (const taken of this.#untaken) taken();
+    this.#untaken.clear();
     const fields = {
       method,
       durationMs: Math.round(clock.nowMs() - this.#openedMs),
@@ -272,8 +276,11 @@ class TickStream {
       this.#ticks.shift();
       const { length } = outcome;
       this.#unsentBytes += length;
+      const taken = this.#options.unread.wrote(this.#call, length);
+      this.#untaken.add(taken);
       this.#call.write(outcome, () => {
         this.#unsentBytes -= length;
+        if (this.#untaken.delete(taken)) taken();
         if (!this.#ended) this.#proceed();
       });
       this.#options.state.closeCall(cutOff);

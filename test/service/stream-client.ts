@@ -42,6 +42,8 @@ export function streamClient(address: string, channelOptions: grpc.ChannelOption
   const { path, requestSerialize, responseDeserialize } = service['CoordinateStream']!;
   const channel = new grpc.Client(address, grpc.credentials.createInsecure(), {
     'grpc.enable_retries': 0,
+    // A connection of its own.
+    'grpc.use_local_subchannel_pool': 1,
     'grpc.max_receive_message_length': 1 << 28,
     ...channelOptions,
   });

@@ -167,6 +167,23 @@ test('a client that does not take its answers stops its ticks, and gets them all
   expect(ids(stream)).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
 });
 
+test('a client that takes nothing for too long loses its connection, and others are served', async () => {
+  const fake = await start(['--slow-reader-timeout-ms=1000']);
+  fake.core.answerElements = 131_072;
+  const deaf = clientOf(fake).open();
+  deaf.call.pause();
+  for (let i = 0; i < 20; i++) deaf.send({ requestId: String(i) });
+  const other = clientOf(fake).open();
+  other.send({ requestId: 'other' });
+  await other.received(1);
+  await expect.poll(() => gauge(fake, 'coordinate_streams_open'), eventually).toBe(1);
+  deaf.call.resume();
+  expect((await deaf.status).code).not.toBe(grpc.status.OK);
+  expect(deaf.answers.length).toBeLessThan(20);
+  other.send({ requestId: 'again' });
+  await other.received(2);
+});
+
 test('a tick that allows it and is not begun is answered SUPERSEDED when its successor arrives', async () => {
   const fake = await start();
   fake.core.answersAtOnce = false;
