@@ -9,6 +9,10 @@ export class Bidding {
   readonly #meter: WorkMeter;
   /** [n] of a row with a place: its bid, the price up to which it is sure (but for `raise`) to want no other column more. */
   readonly #bid: Float64Array;
+  /** The last choice: its column and reduced cost, and that of the second best. */
+  #column = -1;
+  #best = Infinity;
+  #second = Infinity;
 
   constructor(state: PricedAssignment, lists: CandidateLists, meter: WorkMeter) {
     this.#state = state;
@@ -53,50 +57,86 @@ export class Bidding {
 
   /** The row driven out, -1 for none, `row` itself where it is left over, or `turnedAway`. */
   #place(row: number, raise: number): number {
-    const lists = this.#lists;
     const state = this.#state;
-    const { price, room, idleCost } = state;
-    let best = Infinity;
-    let second = idleCost;
-    let at = -1;
-    for (let fresh = false; ; fresh = true) {
-      best = Infinity;
-      second = idleCost;
-      const { recorded, cost, column: columns, lowered } = lists;
-      const from = row * lists.length;
-      const to = from + lists.count[row]!;
-      let entry = from;
-      for (; entry < to && recorded[entry]! - lowered < second; entry++) {
-        const column = columns[entry]!;
-        const value = cost[entry]! + price[column]!;
-        if (value < best) {
-          if (best < second) second = best;
-          best = value;
-          at = entry;
-        } else if (value < second) {
-          second = value;
-          if (value === best && room[columns[at]!]! === 0 && room[column]! > 0) at = entry;
-        }
-      }
-      this.#meter.work += entry - from + 8;
-      if (entry < to || fresh || lists.guard[row]! - lowered >= second) break;
-      lists.fill(row);
-      this.#meter.work += price.length;
-    }
-    if (best >= idleCost) {
+    const { width, idleCost } = state;
+    if (this.#lists.whole) this.#chooseFromRow(row);
+    else this.#chooseFromList(row);
+    if (this.#best >= idleCost) {
       if (idleCost === Infinity) return row;
-      state.hold(row, state.width, idleCost);
+      state.hold(row, width, idleCost);
       return -1;
     }
-    const cost = lists.cost[at]!;
-    const column = lists.column[at]!;
-    const bid = second - cost + raise;
-    if (room[column]! > 0) {
+    const column = this.#column;
+    const cost = this.#lists.costs[row * width + column]!;
+    const bid = this.#second - cost + raise;
+    if (state.room[column]! > 0) {
       state.hold(row, column, cost);
       this.#bid[row] = bid;
       return -1;
     }
     return this.#contend(row, column, cost, bid);
+  }
+
+  /** Finds the row's best column and what the best and the second best (idling included) come to; of equal ones, one with room. */
+  #chooseFromList(row: number): void {
+    const lists = this.#lists;
+    const { price, room, idleCost } = this.#state;
+    const { recorded, cost, column: columns, lowered } = lists;
+    lists.reads++;
+    for (let fresh = false; ; fresh = true) {
+      let best = Infinity;
+      let second = idleCost;
+      let chosen = -1;
+      const from = row * lists.length;
+      const to = from + lists.count[row]!;
+      let at = from;
+      for (; at < to && recorded[at]! - lowered < second; at++) {
+        const column = columns[at]!;
+        const value = cost[at]! + price[column]!;
+        if (value < best) {
+          if (best < second) second = best;
+          best = value;
+          chosen = column;
+        } else if (value < second) {
+          second = value;
+          if (value === best && room[chosen] === 0 && room[column]! > 0) chosen = column;
+        }
+      }
+      this.#meter.work += at - from + 8;
+      if (at < to || fresh || lists.guard[row]! - lowered >= second) {
+        this.#best = best;
+        this.#second = second;
+        this.#column = chosen;
+        return;
+      }
+      lists.fill(row);
+      this.#meter.work += 3 * price.length;
+    }
+  }
+
+  #chooseFromRow(row: number): void {
+    const { price, room, idleCost, width } = this.#state;
+    const { costs } = this.#lists;
+    const base = row * width;
+    let best = Infinity;
+    let second = idleCost;
+    let chosen = -1;
+    for (let column = 0; column < width; column++) {
+      const value = costs[base + column]! + price[column]!;
+      if (value >= second) continue;
+      if (value < best) {
+        if (best < second) second = best;
+        best = value;
+        chosen = column;
+      } else {
+        second = value;
+        if (value === best && room[chosen] === 0 && room[column]! > 0) chosen = column;
+      }
+    }
+    this.#meter.work += width;
+    this.#best = best;
+    this.#second = second;
+    this.#column = chosen;
   }
 
   #contend(row: number, column: number, cost: number, bid: number): number {

@@ -1,3 +1,9 @@
+/** The columns that rows may want next. */
+import type { WorkMeter } from './work-meter.js';
+
+/** Lists made per list read from which on whole rows are read: making one takes three times as long. */
+const wholeShare = 0.3;
+
 /**
  * The few columns that each row may want next, so that a step costs a handful of reads in place of m.
  *
@@ -20,7 +26,13 @@ export class CandidateLists {
   /** [n,length] cost + price when the list was made, ascending. */
   readonly recorded: Float64Array;
   lowered = 0;
-  readonly #costs: Float64Array;
+  /** How often a list was read; readers count. */
+  reads = 0;
+  /** Lists grow old so soon here that reading whole rows is quicker. Once so, it stays so. */
+  whole = false;
+  #fills = 0;
+  /** [n,m], [m] what the lists are of. */
+  readonly costs: Float64Array;
   readonly #price: Float64Array;
 
   constructor(costs: Float64Array, price: Float64Array, rows: number, length: number) {
@@ -30,14 +42,43 @@ export class CandidateLists {
     this.column = new Int32Array(rows * this.length);
     this.cost = new Float64Array(rows * this.length);
     this.recorded = new Float64Array(rows * this.length);
-    this.#costs = costs;
+    this.costs = costs;
     this.#price = price;
+  }
+
+  /** Whether no column of `row` costs less than `bound` now, price included. */
+  nothingBelow(row: number, bound: number, meter: WorkMeter): boolean {
+    if (this.whole) {
+      const { costs } = this;
+      const price = this.#price;
+      const base = row * price.length;
+      meter.work += price.length;
+      for (let column = 0; column < price.length; column++) {
+        if (costs[base + column]! + price[column]! < bound) return false;
+      }
+      return true;
+    }
+    this.reads++;
+    for (let fresh = false; ; fresh = true) {
+      const from = row * this.length;
+      const to = from + this.count[row]!;
+      let at = from;
+      for (; at < to && this.recorded[at]! - this.lowered < bound; at++) {
+        if (this.cost[at]! + this.#price[this.column[at]!]! < bound) return false;
+      }
+      meter.work += at - from + 8;
+      if (at < to || fresh || this.guard[row]! - this.lowered >= bound) return true;
+      this.fill(row);
+      meter.work += 3 * this.#price.length;
+    }
   }
 
   /** Makes the list of `row` at the prices of now; equal sums in the order of the columns. O(m). */
   fill(row: number): void {
+    this.#fills++;
+    if (this.#fills > 2 * this.count.length && this.#fills > wholeShare * this.reads) this.whole = true;
     const length = this.length;
-    const costs = this.#costs;
+    const costs = this.costs;
     const price = this.#price;
     const width = price.length;
     const { column: columns, recorded } = this;

@@ -5,21 +5,24 @@
  * column of least reduced cost and only full columns have a price (bound.ts: the prices are then an optimal dual point). The steps:
  * 1. prices to start from: an earlier answer's, else the columns' least costs (dual-start.ts); rows keep what is still best;
  * 2. the other rows bid for the columns they like best, prices rising just as far as keeps everybody content (bidding.ts);
- * 3. each row that is still undecided is placed by a shortest path (shortest-path.ts, dense-path.ts);
- * 4. columns that have room are freed of the price they may have kept from the start.
+ * 3. where many are left over, all bid with ever smaller least raises, and prices are settled (scaled-bidding.ts, settlement.ts);
+ * 4. each row that is still undecided is placed by a shortest path (shortest-path.ts, dense-path.ts);
+ * 5. columns that have room are freed of the price they may have kept from the start.
  *
  * Idling is one more column with room for everybody. It costs 0 where idling is allowed. Where it is not and somebody has to be left out, it costs more than
  * any saving elsewhere could repay: high + (k + 1) (high - low) for k places to be taken and the extreme available costs low and high, so that the
  * fewest rows idle and then the cost is least; prices grow as large, and costs are told apart to 1e-16 of that. Where every
- * pair is available and places are too few, any price above high has that effect, and keeps all digits.
+ * pair is available and places are too few, any price above high has that effect, and the places choose instead (crowded.ts).
  */
 import { augmentToGreatest } from './augmentation.js';
 import { Bidding } from './bidding.js';
 import { CandidateLists } from './candidate-lists.js';
+import { columnsOfPlaces, isCrowded, turnBack, turned, turnStart } from './crowded.js';
 import { DensePaths } from './dense-path.js';
 import { seatKept, startCold, startFrom } from './dual-start.js';
 import { PricedAssignment } from './priced-assignment.js';
 import type { Reduction } from './reduction.js';
+import { bidScaled } from './scaled-bidding.js';
 import { ShortestPaths } from './shortest-path.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
 import { WorkMeter } from './work-meter.js';
@@ -28,6 +31,9 @@ import { WorkMeter } from './work-meter.js';
 const listLength = 16;
 /** Bids per row at most: what they cannot settle, paths do better. */
 const bidsPerRow = 20;
+/** Rows left over by the bids, and the share of all, above which they bid with least raises. */
+const manyLeft = 16;
+const manyLeftShare = 0.05;
 /** Reads of a list that run past its end, of all reads, from which paths read whole rows; and from how many reads on that counts. */
 const denseShare = 0.1;
 const denseReads = 64;
@@ -46,14 +52,22 @@ export function solveExact(
   shouldStop: () => boolean,
   interval?: number,
 ): SolverOutcome {
+  let places = 0;
+  for (const capacity of reduction.capacities) places += capacity;
+  const meter = new WorkMeter(shouldStop, interval);
+  if (!isCrowded(reduction, places)) return solveRows(reduction, places, start, meter);
+  const columnOfPlace = columnsOfPlaces(reduction, places);
+  const turnedStart = start === null ? null : turnStart(reduction, start, columnOfPlace);
+  const outcome = solveRows(turned(reduction, columnOfPlace), reduction.agents.length, turnedStart, meter);
+  return turnBack(reduction, outcome, columnOfPlace);
+}
+
+function solveRows(reduction: Reduction, places: number, start: SolverStart | null, meter: WorkMeter): SolverOutcome {
   const rows = reduction.agents.length;
   const width = reduction.tasks.length;
-  const { cost, capacities } = reduction;
-  let places = 0;
-  for (let column = 0; column < width; column++) places += capacities[column]!;
+  const { cost } = reduction;
   const idleCost = priceOfIdling(reduction, places);
   const balanced = idleCost === Infinity && places === rows;
-  const meter = new WorkMeter(shouldStop, interval);
   const price = new Float64Array(width);
   const state = new PricedAssignment(reduction, idleCost, price);
   const lists = new CandidateLists(cost, price, rows, listLength);
@@ -67,6 +81,10 @@ export function solveExact(
   else startCold(reduction, balanced, price, meter);
   let count = seatKept(state, cost, kept, bidding, free, meter);
   count = bidding.run(free, count, 0, bidsPerRow * rows);
+  if (count > manyLeft && count > manyLeftShare * rows && !meter.stopped) {
+    count = bidScaled(reduction, state, lists, bidding, free, count, kept !== null, meter);
+    count = bidding.run(free, count, 0, bidsPerRow * rows);
+  }
   placeAll(state, cost, lists, meter, free.subarray(0, count));
   if (!balanced) freeOfPrice(state, cost, lists, meter);
   return finish(reduction, state, meter, balanced);
