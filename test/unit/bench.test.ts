@@ -2,11 +2,12 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import protobuf from 'protobufjs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { benchPlugin } from '../../client/bench/engines.js';
 import { findGhz, isNewEnough, usableGhz } from '../../client/bench/ghz.js';
 import { runBench } from '../../client/bench/main.js';
-import { sampleRequest } from '../../client/bench/messages.js';
+import { decodeResponse, isStreamError, protoFile, sampleRequest } from '../../client/bench/messages.js';
 import { benchScript, PythonProcess, whyNoPython } from '../../client/bench/python.js';
 import { normalArray } from '../../client/bench/random-states.js';
 import { atLeast, atMost, formatNumber, renderMarkdown, renderText } from '../../client/bench/report.js';
@@ -45,6 +46,26 @@ describe('requests', () => {
     const variance = states.reduce((sum, value) => sum + (value - mean) ** 2, 0) / states.length;
     expect(Math.abs(mean)).toBeLessThan(0.03);
     expect(Math.abs(variance - 1)).toBeLessThan(0.05);
+  });
+});
+
+describe('answers', () => {
+  const type = protobuf.loadSync(protoFile).lookupType('tensorconsensus.v1.CoordinateResponse');
+  const encode = (answer: Record<string, unknown>): Buffer =>
+    Buffer.from(type.encode(type.fromObject(answer)).finish());
+
+  test('one with an error is told from one without, whatever else it holds', () => {
+    const assignment = { taskOfAgent: [3, -1, 7], objective: 2.5, warmStart: Buffer.from([0x3a, 0x3a, 0x3a]) };
+    expect(isStreamError(encode({ requestId: 'a', assignment, rejectedAgents: [7] }))).toBe(false);
+    expect(isStreamError(encode({ requestId: 'a', error: { code: 4, reason: 'SUPERSEDED' } }))).toBe(true);
+    expect(isStreamError(encode({ error: {} }))).toBe(true);
+    expect(isStreamError(Buffer.alloc(0))).toBe(false);
+  });
+
+  test('one is decoded with defaults for what was not sent', () => {
+    const answer = decodeResponse(encode({ assignment: { taskOfAgent: [1, -1] } }));
+    expect(answer).toMatchObject({ assignment: { taskOfAgent: [1, -1], warmStartUsed: false } });
+    expect(answer['error']).toBeNull();
   });
 });
 
