@@ -116,11 +116,11 @@ export class Batcher implements JobRunner {
     try {
       const newcomer = newcomerOf(inquiry, nowMs);
       this.#placeFor(newcomer);
-      // It may need no engine at all where nothing is measured, and takes some time where it is.
+      // As if its own run took no time: what is refused would be late whatever it is.
       const { deadlineMs, expectedAfterMs = 0 } = inquiry;
       const prospect: Prospect = { deadlineMs, ownMs: 0, lastRunAtMs: nowMs, afterMs: expectedAfterMs };
       const load = this.#loadFor(newcomer, nowMs);
-      if (!load.isIdle && verdictOn(load, prospect) === 'late') this.#refuseLate(load, prospect);
+      if (verdictOn(load, prospect) === 'late') this.#refuseLate(load, prospect);
       return null;
     } catch (thrown) {
       return CoordinatorError.from(thrown);

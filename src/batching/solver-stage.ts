@@ -5,7 +5,7 @@
  * and given up at no cost. Problems that are still with the engine are counted as coming, so that a newcomer's outlook holds
  * all that will be solved before it.
  */
-import type { HardProblem, HardResult, HardSolver } from '../assignment/hard.js';
+import { smallCells, type HardProblem, type HardResult, type HardSolver } from '../assignment/hard.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { Metrics, ShedReason } from '../metrics.js';
@@ -37,7 +37,10 @@ export interface SolverCall {
 /** A call's claim on the solver, from its admission to its end. */
 export interface SolverPlace {
   readonly call: SolverCall;
+  /** What it takes a thread where all goes well. */
   readonly ownMs: number;
+  /** What it takes a thread on average. */
+  readonly costMs: number;
   /** `SolverStage.afterMs` when it was admitted. */
   readonly afterMs: number;
   state: 'coming' | 'waiting' | 'solving' | 'left';
@@ -52,15 +55,29 @@ interface SolveTicket extends QueuedJob {
   readonly predictedMs: number;
 }
 
-/** Up to this long a problem is small: threads take many of them at a time. */
-const smallMs = 2;
 /** Small problems in the pool for each thread. */
 const smallPerThread = 16;
-/** Problems of a size class take as long as the last few dozen did. */
+/** Weight of the newest call in the time that calls take to come here. */
 const smoothing = 0.1;
+/** Problems of a size class take as long as the last few did. */
+const keptSolves = 8;
+/** An estimate is believed for so long; after that it halves in each such time until a problem of its size is solved. */
+const believedForMs = 1000;
+const leastMs = 0.01;
 /** Size classes kept: four to every doubling of N and M. */
 const classesPerDoubling = 4;
 const keptClasses = 1024;
+
+/** What problems of a size class took lately. */
+interface ClassTimes {
+  /** In no order: the oldest is overwritten. */
+  readonly runs: number[];
+  count: number;
+  quickMs: number;
+  meanMs: number;
+  atMs: number;
+}
+
 /** Of its time, what a solver that gives what it has takes to have something. */
 const leastShare = 0.25;
 /** Encoding the answer, and its way to the caller. */
@@ -69,7 +86,7 @@ const wayBackMs = 1;
 export class SolverStage {
   readonly #options: SolverStageOptions;
   readonly #room: WaitingRoom<SolveTicket>;
-  readonly #ownMs = new Map<number, number>();
+  readonly #times = new Map<number, ClassTimes>();
   readonly #allowance = new Allowance();
   /** Problems that the pool takes side by side: one thread is kept for small ones. */
   readonly #lanes: number;
@@ -113,16 +130,16 @@ export class SolverStage {
   admit(call: SolverCall): SolverPlace {
     const refused = this.full(call);
     if (refused !== null) throw refused;
-    const ownMs = this.#ownMsOf(call);
+    const { ownMs, costMs } = this.#timesOf(call);
     const afterMs = this.afterMs(call, ownMs);
-    this.#comingMs += ownMs;
-    return { call, ownMs, afterMs, state: 'coming' };
+    this.#comingMs += costMs;
+    return { call, ownMs, costMs, afterMs, state: 'coming' };
   }
 
   /** For calls that need no engine: throws PREDICTED_LATE where its answer would be late. On an idle pool it is tried. */
-  assertInTime({ call, ownMs }: SolverPlace): void {
+  assertInTime({ call, ownMs, costMs }: SolverPlace): void {
     const leftMs = call.deadlineMs - this.#options.clock.nowMs();
-    const neededMs = this.afterMs(call, ownMs, 0) - ownMs / this.#lanes;
+    const neededMs = this.afterMs(call, ownMs, 0) - costMs / this.#lanes;
     if (neededMs <= leftMs || this.isIdle) return;
     this.#count('predicted_late');
     throw late(neededMs, leftMs);
@@ -144,7 +161,7 @@ export class SolverStage {
   solve(place: SolverPlace, problem: () => HardProblem, signal: AbortSignal): Promise<HardResult> {
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
-    const { call, ownMs } = place;
+    const { call, ownMs, costMs } = place;
     const { tenant, priority, deadlineMs, bytes } = call;
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
@@ -160,7 +177,8 @@ export class SolverStage {
         return;
       }
       const party: Party = { tenant, bytes, waiting: 0, started: false };
-      const predictedMs = nowMs + this.afterMs(call, ownMs, 0);
+      this.#leaveComing(place);
+      const predictedMs = nowMs + this.afterMs(call, ownMs, 0) - wayBackMs;
       // On an idle pool an estimate that is out of date is tried.
       const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
       const abort = (): void => {
@@ -181,7 +199,7 @@ export class SolverStage {
         urgencyMs,
         compiling: null,
         party,
-        costMs: ownMs,
+        costMs,
         place,
         problem,
         signal,
@@ -196,7 +214,6 @@ export class SolverStage {
         },
       };
       signal.addEventListener('abort', abort);
-      this.#leaveComing(place);
       place.state = 'waiting';
       for (const displaced of leaving) this.#displace(displaced);
       this.#room.add(ticket);
@@ -217,7 +234,7 @@ export class SolverStage {
 
   #leaveComing(place: SolverPlace): void {
     if (place.state !== 'coming') return;
-    this.#comingMs -= place.ownMs;
+    this.#comingMs -= place.costMs;
     // What rounding leaves is not work.
     if (this.#comingMs < 1e-6) this.#comingMs = 0;
   }
@@ -227,7 +244,7 @@ export class SolverStage {
     if (this.#room.earliestStartByMs <= nowMs) this.#drop(nowMs);
     for (const ticket of this.#room.inOrder()) {
       if (this.#small >= smallPerThread * this.#options.threads && this.#large >= this.#lanes + 1) return;
-      const isSmall = ticket.costMs <= smallMs;
+      const isSmall = ticket.agents * ticket.tasks <= smallCells;
       if (isSmall ? this.#small < smallPerThread * this.#options.threads : this.#large < this.#lanes + 1) {
         this.#room.take([ticket], ticket.costMs);
         void this.#run(ticket, isSmall);
@@ -255,10 +272,10 @@ export class SolverStage {
     if (isSmall) this.#small--;
     else this.#large--;
     const endedMs = clock.nowMs();
-    if (result !== null) {
-      if (isAlone) this.#learn(place.call, endedMs - startedMs);
-      this.#allowance.observe(endedMs - ticket.predictedMs);
-    }
+    // One that was cut off would have taken longer still.
+    const tookMs = endedMs - startedMs;
+    if (isAlone && (result !== null || tookMs > place.costMs)) this.#learn(place.call, tookMs, endedMs);
+    if (result !== null) this.#allowance.observe(endedMs - ticket.predictedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);
@@ -300,18 +317,28 @@ export class SolverStage {
   }
 
   /** What a problem of this size takes a thread. */
-  #ownMsOf({ agentCount, taskCount }: SolverCall): number {
-    const known = this.#ownMs.get(classOf(agentCount, taskCount));
-    return known ?? Math.max(this.#options.solver.expectedMs(agentCount, taskCount), 0.01);
+  #timesOf({ agentCount, taskCount }: SolverCall): { readonly ownMs: number; readonly costMs: number } {
+    const known = this.#times.get(classOf(agentCount, taskCount));
+    if (known === undefined) {
+      const expectedMs = Math.max(this.#options.solver.expectedMs(agentCount, taskCount), leastMs);
+      return { ownMs: expectedMs, costMs: expectedMs };
+    }
+    const ageMs = this.#options.clock.nowMs() - known.atMs;
+    const believed = ageMs <= believedForMs ? 1 : 2 ** (1 - ageMs / believedForMs);
+    return { ownMs: Math.max(known.quickMs * believed, leastMs), costMs: Math.max(known.meanMs, leastMs) };
   }
 
-  #learn({ agentCount, taskCount }: SolverCall, ms: number): void {
+  #learn({ agentCount, taskCount }: SolverCall, ms: number, nowMs: number): void {
     const code = classOf(agentCount, taskCount);
-    const known = this.#ownMs.get(code);
-    const next = known === undefined ? ms : known + smoothing * (ms - known);
-    this.#ownMs.delete(code);
-    this.#ownMs.set(code, Math.max(next, 0.01));
-    if (this.#ownMs.size > keptClasses) this.#ownMs.delete(this.#ownMs.keys().next().value!);
+    const times = this.#times.get(code) ?? { runs: [], count: 0, quickMs: 0, meanMs: 0, atMs: 0 };
+    times.runs[times.count++ % keptSolves] = ms;
+    const ascending = times.runs.toSorted((a, b) => a - b);
+    times.quickMs = ascending[Math.floor((ascending.length - 1) / 4)]!;
+    times.meanMs = ascending.reduce((sum, each) => sum + each, 0) / ascending.length;
+    times.atMs = nowMs;
+    this.#times.delete(code);
+    this.#times.set(code, times);
+    if (this.#times.size > keptClasses) this.#times.delete(this.#times.keys().next().value!);
   }
 }
 

@@ -1,0 +1,182 @@
+/** The way to the solver, under a virtual clock and a pool that takes as long as a test says. */
+import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { plainHardProblem, type HardProblem, type HardResult } from '../../src/assignment/hard.js';
+import type { RoomLimits } from '../../src/batching/queue.js';
+import { SolverStage, type SolverCall, type SolverPlace } from '../../src/batching/solver-stage.js';
+import { CoordinatorError } from '../../src/errors.js';
+import { createMetrics } from '../../src/metrics.js';
+import { VirtualClock } from '../virtual-clock.js';
+
+/** Large: one at a time where there are two threads. */
+const size = 300;
+
+interface Solved {
+  readonly name: string;
+  outcome: HardResult | CoordinatorError | null;
+  readonly place: SolverPlace;
+  readonly controller: AbortController;
+}
+
+function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 10) {
+  const clock = new VirtualClock(1000);
+  const metrics = createMetrics(new Registry());
+  const started: HardProblem[] = [];
+  let running: Promise<void> = Promise.resolve();
+  const pool = {
+    expectedMs: () => 10,
+    solve: (problem: HardProblem): Promise<HardResult> => {
+      started.push(problem);
+      const before = running;
+      const ended = (async () => {
+        await before;
+        await new Promise<void>((resolve) => void clock.after(solveMs(), resolve));
+      })();
+      running = ended;
+      return ended.then(() => ({ taskOfAgent: new Int32Array(1) }) as unknown as HardResult);
+    },
+  };
+  const stage = new SolverStage({ solver: pool, clock, metrics, threads: 2, limits: { maxQueue: 100, ...limits } });
+  const order: string[] = [];
+  const callOf = (options: Partial<SolverCall> = {}): SolverCall => ({
+    agentCount: size,
+    taskCount: size,
+    tenant: '',
+    priority: 'NORMAL',
+    deadlineMs: Infinity,
+    bytes: 0,
+    mustFinish: true,
+    ...options,
+  });
+  const solve = (name: string, options: Partial<SolverCall> = {}): Solved => {
+    const controller = new AbortController();
+    const place = stage.admit(callOf(options));
+    const solved: Solved = { name, outcome: null, place, controller };
+    const problem = (): HardProblem => {
+      order.push(name);
+      return plainHardProblem(1, new Float32Array(1), 'EXACT');
+    };
+    stage
+      .solve(place, problem, controller.signal)
+      .then(
+        (result) => (solved.outcome = result),
+        (thrown: unknown) => (solved.outcome = CoordinatorError.from(thrown)),
+      )
+      .finally(() => stage.leave(place));
+    return solved;
+  };
+  const shed = async (reason: string): Promise<number> =>
+    (await metrics.shed.get()).values.find(({ labels }) => labels.reason === reason)?.value ?? 0;
+  return { clock, stage, started, order, solve, callOf, shed };
+}
+
+const codeOf = ({ outcome }: Solved) => (outcome instanceof CoordinatorError ? outcome.code : null);
+
+describe('on the way to the solver', () => {
+  it('the pool gets what keeps it busy, the rest by urgency, and problems are made when their turn comes', async () => {
+    const { clock, stage, order, solve } = setUp();
+    for (const [name, dueInMs] of [
+      ['a', 900],
+      ['b', 800],
+      ['c', 700],
+      ['d', 100],
+    ] as const) {
+      solve(name, { deadlineMs: 1000 + dueInMs });
+    }
+    expect(order).toEqual(['a', 'b']);
+    expect(stage.depth).toBe(2);
+    await clock.advanceAsync(100);
+    expect(order).toEqual(['a', 'b', 'd', 'c']);
+    expect(stage.isIdle).toBe(true);
+  });
+
+  it('small problems do not wait behind large ones', () => {
+    const { order, solve } = setUp();
+    for (const name of ['a', 'b', 'c']) solve(name);
+    solve('small', { agentCount: 10, taskCount: 10 });
+    expect(order).toEqual(['a', 'b', 'small']);
+  });
+
+  it('tenants take turns, whoever came first', async () => {
+    const { clock, order, solve } = setUp();
+    for (let i = 0; i < 20; i++) solve('a', { tenant: 'a', deadlineMs: 3000 });
+    for (let i = 0; i < 20; i++) solve('b', { tenant: 'b', deadlineMs: 9000 });
+    await clock.advanceAsync(300);
+    const half = order.slice(0, 30);
+    expect(half.filter((name) => name === 'b').length).toBeGreaterThan(8);
+  });
+
+  it('what can no longer be solved in time is refused before it is, unless it may be cut short', async () => {
+    const { clock, order, solve, shed } = setUp();
+    for (let i = 0; i < 4; i++) solve('a', { deadlineMs: 1038, mustFinish: false });
+    const late = solve('late', { deadlineMs: 1039 });
+    const short = solve('short', { deadlineMs: 1046, mustFinish: false });
+    await clock.advanceAsync(100);
+    expect(codeOf(late)).toBe('PREDICTED_LATE');
+    expect(codeOf(short)).toBeNull();
+    expect(order).toEqual(['a', 'a', 'a', 'a', 'short']);
+    expect(await shed('predicted_late')).toBe(1);
+  });
+
+  it('a full room refuses, or gives up the least urgent for one that is more urgent', async () => {
+    const { clock, solve, stage, callOf, shed } = setUp({ maxQueue: 2 });
+    for (const name of ['a', 'b', 'c']) solve(name, { deadlineMs: 1500 });
+    const last = solve('last', { deadlineMs: 1900 });
+    expect(stage.full(callOf({ deadlineMs: 2500 }))?.code).toBe('QUEUE_FULL');
+    expect(() => stage.admit(callOf({ deadlineMs: 2500 }))).toThrow('wait for a solver');
+    solve('urgent', { deadlineMs: 1200 });
+    await clock.advanceAsync(0);
+    expect(codeOf(last)).toBe('QUEUE_FULL');
+    expect(await shed('displaced')).toBe(1);
+    expect(stage.depth).toBe(2);
+  });
+
+  it('one whose caller goes away leaves at once', async () => {
+    const { clock, order, solve, stage } = setUp();
+    const calls = ['a', 'b', 'c', 'd'].map((name) => solve(name));
+    calls[2]!.controller.abort();
+    await clock.advanceAsync(0);
+    expect(codeOf(calls[2]!)).toBe('CANCELLED');
+    expect(stage.depth).toBe(1);
+    await clock.advanceAsync(100);
+    expect(order).toEqual(['a', 'b', 'd']);
+  });
+});
+
+describe('the outlook of a newcomer', () => {
+  it('counts what is solved, what waits and what is still with the engine', () => {
+    const { stage, solve, callOf } = setUp();
+    const own = 10;
+    const alone = stage.afterMs(callOf(), own);
+    for (let i = 0; i < 3; i++) solve('a');
+    const behind = stage.afterMs(callOf(), own, 0);
+    expect(behind - alone).toBe(30);
+    const coming = stage.admit(callOf());
+    expect(stage.afterMs(callOf(), own, 0) - alone).toBe(40);
+    expect(stage.afterMs(callOf(), own, 15) - alone).toBe(25);
+    stage.leave(coming);
+    stage.leave(coming);
+    expect(stage.afterMs(callOf(), own, 0) - alone).toBe(30);
+  });
+
+  it('follows what problems took, and forgets what is long ago', async () => {
+    const { clock, stage, solve, callOf } = setUp({}, () => 80);
+    solve('a');
+    await clock.advanceAsync(80);
+    expect(stage.admit(callOf()).ownMs).toBe(80);
+    await clock.advanceAsync(5000);
+    expect(stage.admit(callOf()).ownMs).toBe(5);
+  });
+
+  it('refuses what needs no engine and would be late, but tries where nothing else is solved', () => {
+    const { stage, solve, callOf } = setUp();
+    const place = stage.admit(callOf({ deadlineMs: 1005 }));
+    expect(() => stage.assertInTime(place)).not.toThrow();
+    stage.leave(place);
+    for (let i = 0; i < 3; i++) solve('a');
+    const late = stage.admit(callOf({ deadlineMs: 1030 }));
+    expect(() => stage.assertInTime(late)).toThrow('expected in');
+    stage.leave(late);
+    expect(() => stage.assertInTime(stage.admit(callOf({ deadlineMs: 1055 })))).not.toThrow();
+  });
+});
