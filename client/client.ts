@@ -51,6 +51,9 @@ const mostRetries = 4;
 const healthPollMs = 50;
 /** What the server may send ahead of being read; with Node's 64 KiB a large answer takes several round trips. */
 const flowControlWindowBytes = 1 << 20;
+/** While calls are open. A stream has no deadline of its own to end it where the server is gone without a word. */
+const keepaliveTimeMs = 30_000;
+const keepaliveTimeoutMs = 10_000;
 
 /**
  * @example
@@ -92,6 +95,8 @@ export class CoordinatorClient {
       'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
       'grpc.retry_buffer_size': 4 * maxMessageBytes,
       'grpc-node.flow_control_window': flowControlWindowBytes,
+      'grpc.keepalive_time_ms': keepaliveTimeMs,
+      'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 5000,
       'grpc.service_config': JSON.stringify(serviceConfig(this.#retries)),
