@@ -4,12 +4,12 @@
  * is left to gain (bound.ts).
  *
  * In terms of the reduction, agent i pays cost_ij + v_j for task j, and nobody pays more than epsilon above the least that
- * is open to it. Then the cost exceeds the least possible by n epsilon at most, provided that a task with a free place has
- * price 0. Where every place is taken in the end (greatest cardinality K = joint capacity) prices may start anywhere; where not,
- * they start at 0, and a place that was bid for in an earlier round and is free after the last is sold again from 0.
+ * is open to it. Then the cost exceeds the least possible by n epsilon at most, provided that every place is taken, or free at the lowest
+ * price of all; only differences of prices matter, and in the end the lowest is 0. Fillers see to that: as many bidders as
+ * places will be free, who want any place at all. So prices may start anywhere, an earlier round's or tick's included.
  *
- * Agents that find no task (K < n) take one of n - K idle places at cost 0, whose price is the dual of the cardinality. With an
- * idle utility there are as many idle places as agents, at price 0.
+ * Agents that find no task (K < n) take one of n - K idle places at cost 0, whose price is the dual of the cardinality K. With an
+ * idle utility there are as many idle places as agents, which fillers may hold too.
  *
  * An agent's scan of its m tasks keeps the cheapest few and what the next one costs. As prices only rise, the agent bids by
  * these few alone until the second best of them costs more than that. O(m) a scan, a few hundred operations a bid.
@@ -26,6 +26,13 @@ export interface AuctionControl {
   readonly shouldStop: () => boolean;
   /** The auction ends by itself when the cost is proven to be within this share of |objective| of the least; at least 0. */
   readonly targetGap: number;
+  /** Bids between questions; default 64. A scan counts as eight. */
+  readonly interval?: number;
+}
+
+export interface AuctionOutcome extends SolverOutcome {
+  /** It is what a finished round left; false: it was stopped before there was one. */
+  readonly settled: boolean;
 }
 
 /** Epsilon is divided by this after each round. */
@@ -35,26 +42,31 @@ const firstShare = 0.1;
 /** Tasks that an agent remembers from a scan. */
 const remembered = 12;
 const rememberedByFillers = 64;
-/** More free places than this: sold again from 0 instead. */
+/** Where there are more free places than this, they are not held but sold again from 0. */
 const maxFillers = 2 ** 20;
 /** Epsilon never falls below this share of the numbers it is added to: far above their rounding. */
 const leastShare = 2 ** -44;
-/** Times that places left over in a round are sold again from 0 before epsilon is lowered. */
 /** Bids per bidder in the first round before epsilon was chosen too small. */
 const patience = 20;
+/** Times that places left over in a round are sold again from 0 before epsilon is lowered. */
 const maxResales = 24;
-const bidsPerQuestion = 64;
-const scansPerQuestion = 8;
+const defaultInterval = 64;
+const bidsPerScan = 8;
 
 /**
  * Solves `reduction`, from `start` where it is given (whatever it holds, the outcome is as right). The assignment has greatest cardinality, or
  * where idling is allowed, no pair that is worth less than idling. `complete` says that `targetGap` was reached.
  */
-export function solveAuction(reduction: Reduction, start: SolverStart | null, control: AuctionControl): SolverOutcome {
+export function solveAuction(reduction: Reduction, start: SolverStart | null, control: AuctionControl): AuctionOutcome {
   const rows = reduction.agents.length;
   const width = reduction.tasks.length;
   if (rows === 0 || width === 0) {
-    return { columnOfRow: new Int32Array(rows).fill(-1), columnPrice: new Float64Array(width), complete: true };
+    return {
+      columnOfRow: new Int32Array(rows).fill(-1),
+      columnPrice: new Float64Array(width),
+      complete: true,
+      settled: true,
+    };
   }
   const auction = new Auction(reduction, control);
   const complete = auction.run(start);
@@ -94,7 +106,8 @@ class Auction {
   readonly #waiting: Int32Array;
   #waitingCount = 0;
   #last: { readonly columnOfRow: Int32Array; readonly columnPrice: Float64Array } | null = null;
-  #questions = 0;
+  /** Bids since the last question. */
+  #work = 0;
   #stopped = false;
 
   constructor(reduction: Reduction, control: AuctionControl) {
@@ -133,7 +146,7 @@ class Auction {
     this.#price.set(price);
     let spread = 0;
     for (let row = 0; row < this.#rows; row++) {
-      if (this.#askedToStop(scansPerQuestion)) return false;
+      if (this.#askedToStop(bidsPerScan)) return false;
       this.#scan(row);
       spread += this.#spread(row);
     }
@@ -155,14 +168,14 @@ class Auction {
   }
 
   /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
-  outcome(complete: boolean): SolverOutcome {
+  outcome(complete: boolean): AuctionOutcome {
     const last = this.#last;
-    if (last !== null) return { columnOfRow: last.columnOfRow, columnPrice: last.columnPrice, complete };
+    if (last !== null) return { columnOfRow: last.columnOfRow, columnPrice: last.columnPrice, complete, settled: true };
     const reduction = this.#reduction;
     const { columnOfRow, left } = this.#assignment();
-    if (reduction.idleAllowed) fillFree(reduction, columnOfRow, left);
-    else augmentToGreatest(reduction, columnOfRow, left);
-    return { columnOfRow, columnPrice: this.#columnPrices(), complete };
+    fillFree(reduction, this.#price, columnOfRow, left);
+    if (!reduction.idleAllowed && !reduction.dense) augmentToGreatest(reduction, columnOfRow, left);
+    return { columnOfRow, columnPrice: this.#columnPrices(), complete, settled: false };
   }
 
   /** Rows' columns (-1 idle), and the places that no row has. */
@@ -184,8 +197,12 @@ class Auction {
     return columnPrice;
   }
 
-  #askedToStop(every: number): boolean {
-    if (++this.#questions % every === 0 && this.#control.shouldStop()) this.#stopped = true;
+  /** Counts work of so many bids, and asks when it is time to. */
+  #askedToStop(bids: number): boolean {
+    this.#work += bids;
+    if (this.#work < (this.#control.interval ?? defaultInterval)) return false;
+    this.#work = 0;
+    this.#stopped ||= this.#control.shouldStop();
     return this.#stopped;
   }
 
@@ -331,7 +348,7 @@ class Auction {
     // Without fillers, idling is never full where it is allowed.
     const idleAllowed = this.#reduction.idleAllowed && !this.#balanced;
     while (this.#waitingCount > 0) {
-      if (this.#askedToStop(bidsPerQuestion)) break;
+      if (this.#askedToStop(1)) break;
       if (--left < 0) {
         step *= scaling;
         left = bids;
@@ -371,7 +388,7 @@ class Auction {
       }
       const gate = this.#gate[row]!;
       if (second > gate && !scanned) {
-        this.#questions += bidsPerQuestion / scansPerQuestion;
+        this.#work += bidsPerScan;
         this.#scan(row);
         continue;
       }
@@ -408,7 +425,7 @@ class Auction {
         } else second = value;
       }
       if (second > this.#fillerGate && !looked) {
-        this.#questions += bidsPerQuestion / scansPerQuestion;
+        this.#work += bidsPerScan;
         this.#lookForCheap();
         continue;
       }

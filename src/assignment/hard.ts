@@ -22,7 +22,12 @@ export interface HardProblem {
   readonly solver: Solver;
   /** Time that the solvers may take (AUTO and AUCTION); null: without a bound. */
   readonly budgetMs: number | null;
-  /** Largest share of active agents whose task may differ from `previous`; null: no limit. */
+  /**
+   * Largest share of active agents whose task may differ from `previous`, with which alone it has a meaning; null: no limit. Agents that cannot keep
+   * theirs (masked, forbidden, locked elsewhere, too many for it) change all the same; where these are more, no other changes.
+   * The limit goes before greatest cardinality: without an idle utility, `upperBound` then holds for all assignments within the
+   * limit that assign at least as many agents as the answer.
+   */
   readonly maxChange: number | null;
   /** Prices and tasks of the last tick; null: a cold start. Whatever they hold, the answer is as right as without them. */
   readonly warm: HardWarmStart | null;
@@ -47,6 +52,7 @@ export interface HardResult {
   readonly totalUtility: number;
   /** Never below the objective of any allowed assignment (of greatest cardinality where there is no idle utility). */
   readonly upperBound: number;
+  /** `exact` only where proven optimal; `auction` also where an exact solver was stopped, or `maxChange` left a gap. */
   readonly solver: 'exact' | 'auction' | 'greedy' | 'sparse-exact' | 'sparse-auction';
   /** [M] dual prices in units of utility, at least 0, for the next tick's warm start; null where the solver has none. */
   readonly taskPrices: Float64Array | null;

@@ -1,10 +1,19 @@
 /** One hard assignment, start to end, on the calling thread. */
+import type { Solver } from '../problem.js';
 import { boundOfPrices, certifiedUpperBound } from './bound.js';
 import type { HardProblem, HardResult } from './hard.js';
+import { changeLimitOf, limitChanges } from './hysteresis.js';
 import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
 import { SolveTimes } from './solve-time.js';
 import { type SolveControl, type Solved, SolverChoice } from './solver-choice.js';
+import type { SolverStart } from './solver-outcome.js';
 import { startOf, taskPricesOf } from './warm-prices.js';
+
+/** Share of the budget for the answer without a limit of changes, where there is one, and of what is left for each try to meet it. */
+const freeShare = 0.5;
+const roundShare = 0.4;
+/** A gap of this share is rounding. */
+const provenShare = 1e-9;
 
 export type { SolveControl } from './solver-choice.js';
 
@@ -19,12 +28,11 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
   const { budgetMs } = problem;
   const reduction = reduceProblem(problem);
   const { start, warm } = startOf(problem, reduction);
-  const choice = new SolverChoice(control, times, budgetMs === null ? Infinity : beganMs + budgetMs);
-  let solved: Solved | null;
-  if (problem.solver === 'EXACT') solved = choice.exact(reduction, start);
-  else if (problem.solver === 'AUCTION') solved = choice.auction(reduction, start);
-  else if (problem.solver === 'GREEDY') solved = choice.greedy(reduction);
-  else solved = choice.auto(reduction, start);
+  const deadlineMs = budgetMs === null || problem.solver === 'EXACT' ? Infinity : beganMs + budgetMs;
+  const limit = changeLimitOf(problem);
+  const share = limit === null ? 1 : freeShare;
+  const freeDeadlineMs = deadlineMs === Infinity ? Infinity : beganMs + share * (deadlineMs - beganMs);
+  const solved = solveBy(problem.solver, new SolverChoice(control, times, freeDeadlineMs), reduction, start);
   if (solved === null) return null;
   const taskOfAgent = restoreAssignment(reduction, solved.columnOfRow);
   const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
@@ -32,7 +40,7 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
   const upperBound = boundOf(problem, reduction, solved, objective);
   if (solved.solver === 'auction')
     times.record('pass', problem.agentCount, problem.taskCount, control.nowMs() - boundMs);
-  return {
+  const free: HardResult = {
     taskOfAgent,
     objective,
     totalUtility,
@@ -42,6 +50,41 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
     changeLimited: false,
     warmStartUsed: warm && solved.solver !== 'greedy',
   };
+  return limit === null ? free : limited(problem, reduction, free, limit, control, times, deadlineMs);
+}
+
+function solveBy(solver: Solver, choice: SolverChoice, reduction: Reduction, start: SolverStart | null): Solved | null {
+  if (solver === 'EXACT') return choice.exact(reduction, start);
+  if (solver === 'AUCTION') return choice.auction(reduction, start);
+  if (solver === 'GREEDY') return choice.greedy(reduction);
+  return choice.auto(reduction, start);
+}
+
+/** `free` where it changes no more than `limit` agents, else the best that does not. */
+function limited(
+  problem: HardProblem,
+  reduction: Reduction,
+  free: HardResult,
+  limit: number,
+  control: SolveControl,
+  times: SolveTimes,
+  deadlineMs: number,
+): HardResult | null {
+  const shouldStop = (): boolean => control.cancelled() || control.nowMs() >= deadlineMs;
+  const solve = (kept: Reduction, start: SolverStart | null): Solved | null => {
+    const nowMs = control.nowMs();
+    const stopMs = deadlineMs === Infinity ? Infinity : nowMs + roundShare * (deadlineMs - nowMs);
+    return solveBy(problem.solver, new SolverChoice(control, times, stopMs), kept, start);
+  };
+  const answer = limitChanges(problem, reduction, limit, free.taskOfAgent, free.upperBound, { solve, shouldStop });
+  if (control.cancelled()) return null;
+  if (answer === null) return free;
+  const { taskOfAgent } = answer;
+  const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
+  const upperBound = Math.max(objective, answer.upperBound);
+  const proven = upperBound - objective <= provenShare * Math.max(Math.abs(objective), Math.abs(upperBound));
+  const solver = free.solver === 'exact' && !proven ? 'auction' : free.solver;
+  return { ...free, taskOfAgent, objective, totalUtility, upperBound, solver, changeLimited: true };
 }
 
 function boundOf(problem: HardProblem, reduction: Reduction, solved: Solved, objective: number): number {

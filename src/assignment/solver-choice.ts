@@ -1,13 +1,11 @@
 /** Which solver answers a reduced problem, and for how long it may run. */
 import { solveAuction } from './auction.js';
-import { augmentToGreatest } from './augmentation.js';
 import { solveExact } from './exact.js';
-import { fillFree, solveGreedy } from './greedy.js';
+import { solveGreedy } from './greedy.js';
 import { exchangePairs } from './pair-exchange.js';
 import type { Reduction } from './reduction.js';
 import type { SolveKind, SolveTimes } from './solve-time.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
-import { startPrices } from './start-prices.js';
 
 export interface SolveControl {
   /** Monotonic milliseconds. */
@@ -27,14 +25,14 @@ export interface Solved {
 /** The auction ends by itself with a gap of this share of the objective. */
 const targetGap = 1e-5;
 /** Passes over the costs that the way from a stopped solver to the answer takes: places for who has none, the bound. */
-const closingPasses = 3;
-/** Passes that an auction needs to be worth beginning. */
-const auctionPasses = 6;
+const closingPasses = 2;
 /** Share of the time that the exact solver may take, where it is not alone: after it the auction has the rest. */
 const exactShare = 0.65;
 /** Up to so many pairs are sorted for a greedy answer in a millisecond or two. */
 const sortedCells = 65_536;
-/** Objectives of stopped solvers are improved by exchanges as long as there is time. */
+/** A sweep of exchanges takes so many nanoseconds per pair of agents; no more than this share of the time is kept for it. */
+const exchangeNs = 3;
+const exchangeShare = 0.15;
 
 export class SolverChoice {
   readonly #control: SolveControl;
@@ -72,7 +70,8 @@ export class SolverChoice {
 
   /**
    * Exact where it fits by measured times, or there is no bound. Stopped all the same, it leaves its prices to the auction, which has
-   * the rest of the time; where it does not fit, the auction has it all. With no time for that, what is quickest.
+   * the rest of the time; where it does not fit, the auction has it all. With no time at all, a small problem is
+   * answered greedily; of a large one even that takes longer than an auction that is stopped at once.
    */
   auto(reduction: Reduction, start: SolverStart | null): Solved | null {
     if (this.#deadlineMs === Infinity) return this.exact(reduction, start);
@@ -83,22 +82,33 @@ export class SolverChoice {
     const width = reduction.tasks.length;
     const kind = isWarm(start) ? 'exact-warm' : 'exact';
     let known = start;
+    let stopped: SolverOutcome | null = null;
     if (this.#times.expectedMs(kind, rows, width) <= leftMs) {
       const { outcome } = this.#run(reduction, start, 'exact', nowMs() + exactShare * leftMs);
       if (cancelled()) return null;
       if (outcome.complete) return { ...outcome, solver: 'exact' };
-      known = outcome;
+      known = stopped = outcome;
     } else this.#times.recordSkipped(kind, rows, width);
-    if (stopMs - nowMs() < auctionPasses * this.#times.expectedMs('pass', rows, width))
-      return this.#quickest(reduction);
-    const { outcome } = this.#run(reduction, known, 'auction', stopMs);
-    if (!outcome.complete) this.#improve(reduction, outcome.columnOfRow);
-    return cancelled() ? null : { ...outcome, solver: 'auction' };
+    if (stopMs <= nowMs() && rows * width <= sortedCells) {
+      return { columnOfRow: solveGreedy(reduction), columnPrice: null, solver: 'greedy' };
+    }
+    const { outcome, settled } = this.#run(reduction, known, 'auction', stopMs);
+    let { columnOfRow } = outcome;
+    if (stopped !== null && costOf(reduction, stopped.columnOfRow) < costOf(reduction, columnOfRow)) {
+      columnOfRow = stopped.columnOfRow;
+    }
+    if (!outcome.complete) this.#improve(reduction, columnOfRow);
+    const { columnPrice } = settled || stopped === null ? outcome : stopped;
+    return cancelled() ? null : { columnOfRow, columnPrice, solver: 'auction' };
   }
 
-  /** Milliseconds that closing takes. */
+  /** Milliseconds that the way from a stopped solver to the answer takes. */
   #closingMs(reduction: Reduction): number {
-    return closingPasses * this.#times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
+    const rows = reduction.agents.length;
+    const exchangeMs = 1e-6 * exchangeNs * rows * rows;
+    const leftMs = Math.max(0, this.#deadlineMs - this.#control.nowMs());
+    const passMs = this.#times.expectedMs('pass', rows, reduction.tasks.length);
+    return closingPasses * passMs + Math.min(exchangeMs, exchangeShare * leftMs);
   }
 
   #run(
@@ -106,33 +116,25 @@ export class SolverChoice {
     start: SolverStart | null,
     solver: 'exact' | 'auction',
     stopMs: number,
-  ): { readonly outcome: SolverOutcome } {
+  ): { readonly outcome: SolverOutcome; readonly settled: boolean } {
     const { nowMs, cancelled } = this.#control;
     const beganMs = nowMs();
     const shouldStop = stopMs === Infinity ? cancelled : (): boolean => cancelled() || nowMs() >= stopMs;
-    const outcome =
-      solver === 'exact'
-        ? solveExact(reduction, start, shouldStop)
-        : solveAuction(reduction, start, { shouldStop, targetGap });
+    let outcome: SolverOutcome;
+    let settled = true;
+    if (solver === 'exact') outcome = solveExact(reduction, start, shouldStop);
+    else {
+      const sold = solveAuction(reduction, start, { shouldStop, targetGap });
+      ({ settled } = sold);
+      outcome = sold;
+    }
     const kind: SolveKind = isWarm(start) ? `${solver}-warm` : solver;
     const rows = reduction.agents.length;
     const width = reduction.tasks.length;
     const tookMs = nowMs() - beganMs;
     if (outcome.complete) this.#times.record(kind, rows, width, tookMs);
     else if (!cancelled()) this.#times.recordStopped(kind, rows, width, tookMs);
-    return { outcome };
-  }
-
-  #quickest(reduction: Reduction): Solved {
-    const rows = reduction.agents.length;
-    if (rows * reduction.tasks.length <= sortedCells) {
-      return { columnOfRow: solveGreedy(reduction), columnPrice: null, solver: 'greedy' };
-    }
-    const columnOfRow = new Int32Array(rows).fill(-1);
-    const left = reduction.capacities.slice();
-    if (reduction.idleAllowed) fillFree(reduction, columnOfRow, left);
-    else augmentToGreatest(reduction, columnOfRow, left);
-    return { columnOfRow, columnPrice: startPrices(reduction, null, rows), solver: 'greedy' };
+    return { outcome, settled };
   }
 
   #improve(reduction: Reduction, columnOfRow: Int32Array): void {
@@ -140,6 +142,15 @@ export class SolverChoice {
     const stopMs = this.#deadlineMs - this.#times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
     exchangePairs(reduction, columnOfRow, () => cancelled() || nowMs() >= stopMs);
   }
+}
+
+function costOf({ cost, tasks }: Reduction, columnOfRow: Int32Array): number {
+  let total = 0;
+  for (let row = 0; row < columnOfRow.length; row++) {
+    const column = columnOfRow[row]!;
+    if (column >= 0) total += cost[row * tasks.length + column]!;
+  }
+  return total;
 }
 
 function isWarm(start: SolverStart | null): boolean {

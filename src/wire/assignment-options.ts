@@ -50,7 +50,6 @@ export function decodeAssignmentOptions(
   const agentCount = agentActive.length;
   const taskCount = taskActive.length;
   const { capacities, previous, temperature, iterations, idleUtility } = options;
-  if (options.maxChange !== undefined) throw notAvailable('assignment.max_change', String(options.maxChange));
   if (capacities.length > 0) indices('assignment.capacities', capacities, taskCount, 0, 0xffffffff);
   if (previous.length > 0) indices('assignment.previous', previous, agentCount, -1, taskCount - 1);
   const bias = decodeBias(options, scope);
@@ -68,13 +67,17 @@ export function decodeAssignmentOptions(
     locks: options.locks.length === 0 ? null : decodeLocks(options, scope, bias),
     solver: enumValue('assignment.solver', options.solver, solverNames),
     solveBudgetMs: options.solveBudgetUs === 0 ? null : options.solveBudgetUs / 1000,
-    maxChange: null,
+    maxChange: options.maxChange === undefined ? null : decodeMaxChange(options.maxChange, previous.length > 0),
   };
 }
 
-function notAvailable(field: string, received: string): CoordinatorError {
-  const description = `${received} is not available yet`;
-  return new CoordinatorError('REQUEST_INVALID', `${field}: ${description}`, { violations: [{ field, description }] });
+function decodeMaxChange(share: number, hasPrevious: boolean): number {
+  const field = 'assignment.max_change';
+  // Also false for NaN.
+  if (!(share >= 0 && share <= 1))
+    throw CoordinatorError.field('REQUEST_INVALID', field, 'a share from 0 to 1', String(share));
+  if (!hasPrevious) throw CoordinatorError.field('REQUEST_INVALID', field, 'assignment.previous beside it', 'none');
+  return share;
 }
 
 /** `bias` with `forbidden` folded in as -Infinity, [N,M]; null where neither is given. */

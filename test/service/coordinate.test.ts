@@ -171,16 +171,30 @@ describe('hard assignment', () => {
     }
   });
 
-  it('falls back to greedy where the exact solver does not fit the time it is given', async () => {
+  it('falls back to the auction where the exact solver does not fit the time it is given', async () => {
     const random = seededNormal(5);
     const answer = await client.coordinate({
       utility: floatTensor(rowsOf(random, 400, 400)),
       assignment: { solveBudgetUs: 100 },
     });
     const assignment = part(answer, 'assignment');
-    expect(assignment['solver']).toBe('greedy');
+    expect(assignment['solver']).toBe('auction');
     expect(assignment['gap'] as number).toBeGreaterThanOrEqual(0);
     expect(new Set(assignment['taskOfAgent'] as number[]).size).toBe(400);
+  });
+
+  it('changes no more agents than max_change allows, says so, and still bounds what it could have been', async () => {
+    const random = seededNormal(6);
+    const utility = floatTensor(rowsOf(random, 40, 40));
+    const previous = Array.from({ length: 40 }, (_, agent) => agent);
+    const free = part(await client.coordinate({ utility, assignment: { previous } }), 'assignment');
+    const limited = part(await client.coordinate({ utility, assignment: { previous, maxChange: 0.25 } }), 'assignment');
+    expect(limited['changeLimited']).toBe(true);
+    expect(limited['churn'] as number).toBeLessThanOrEqual(0.25);
+    expect(limited['churn'] as number).toBeGreaterThan(0);
+    expect(limited['upperBound'] as number).toBeGreaterThanOrEqual(limited['objective'] as number);
+    expect(limited['upperBound'] as number).toBeLessThan(free['objective'] as number);
+    expect(free['changeLimited']).toBe(false);
   });
 });
 

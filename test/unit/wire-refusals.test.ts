@@ -332,7 +332,24 @@ describe('refusals', () => {
       'expected one of AUTO, EXACT, AUCTION, GREEDY, received 8',
       assignment({ solver: 8 }),
     ],
-    ['assignment.max_change', 'REQUEST_INVALID', '0 is not available yet', assignment({ maxChange: 0 })],
+    [
+      'assignment.max_change',
+      'REQUEST_INVALID',
+      'expected a share from 0 to 1, received 1.5',
+      assignment({ maxChange: 1.5, previous: [0, 1, -1] }),
+    ],
+    [
+      'assignment.max_change',
+      'REQUEST_INVALID',
+      'expected a share from 0 to 1, received NaN',
+      assignment({ maxChange: NaN, previous: [0, 1, -1] }),
+    ],
+    [
+      'assignment.max_change',
+      'REQUEST_INVALID',
+      'expected assignment.previous beside it, received none',
+      assignment({ maxChange: 0 }),
+    ],
     ['consensus.sigma', 'REQUEST_INVALID', 'expected a finite number above 0, received 0', consensus({ sigma: 0 })],
     [
       'consensus.sigma',
