@@ -1,6 +1,6 @@
 /** The working parts behind the RPCs, put together: policies, engine, program store, batcher, solvers, coordinator. */
 import { Batcher } from '../src/batching/batcher.js';
-import { maxBatch, sizeLadder, widthLadder } from '../src/batching/buckets.js';
+import { maxBatch, widthLadder } from '../src/batching/buckets.js';
 import { ConfigError } from '../src/config.js';
 import { Coordinator } from '../src/coordinator.js';
 import { createSolverPool } from '../src/assignment/solver-pool.js';
@@ -11,6 +11,7 @@ import { ProgramStore } from '../src/engine/program-store.js';
 import { ProgramUsage, type UsedProgram } from '../src/engine/program-usage.js';
 import type { RungOptions } from '../src/engine/rung.js';
 import { warmRequests } from '../src/engine/warmup.js';
+import { createLargeSolver } from '../src/large/large-solver.js';
 import { bucketName, specKey } from '../src/operators/signature.js';
 import { bilinearBound } from '../src/planning/bilinear-bound.js';
 import { parametersOf } from '../src/planning/job-inputs.js';
@@ -100,11 +101,12 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
   });
   const solver = createSolverPool({ threads: config.solverThreads, clock });
   const reduced = new ReducedPrograms(ladder);
-  const coordinator = new Coordinator({ runner: batcher, solver, clock, metrics, reduced, engine: ladder });
+  const large = createLargeSolver({ clock });
+  const coordinator = new Coordinator({ runner: batcher, solver, large, clock, metrics, reduced, engine: ladder });
   const maxMessageBytes = config.maxMessageMb * bytesPerMiB;
   const limits = {
-    maxAgents: sizeLadder.at(-1)!,
-    maxTasks: sizeLadder.at(-1)!,
+    maxAgents: config.maxSwarm,
+    maxTasks: config.maxSwarm,
     maxWidth: widthLadder.at(-1)!,
     // A tensor's bytes are checked against its shape before anything is allocated; one byte an element is the least.
     maxTensorElements: maxMessageBytes,
@@ -133,7 +135,7 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       registry.close();
       await batcher.drain();
       await (await usage)?.close();
-      await Promise.all([solver.close(), ladder.close()]);
+      await Promise.all([solver.close(), large.close(), ladder.close()]);
     },
   };
 

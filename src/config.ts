@@ -240,6 +240,12 @@ const settings = {
     'Largest share of a batch that may be wasted on padding because requests of different sizes share it.',
     'sharing costs at most 1.7 times the work, and a lone tiny request does not ride with one that is far larger',
   ),
+  maxSwarm: setting(
+    whole(1, 100_000_000),
+    '1000000',
+    'Most agents and most tasks of a request. Beyond 5120 of either the answer comes from a sparse solver, without `PLAN`.',
+    'a swarm of that size takes about a GiB; the message limit ends most requests before',
+  ),
   maxMessageMb: setting(
     whole(1, 2047, 'MiB'),
     '64',

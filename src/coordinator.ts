@@ -8,6 +8,9 @@ import type { RoomLimits } from './batching/queue.js';
 import { SolverStage, type SolverPlace } from './batching/solver-stage.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
+import { answerLargeCall } from './large/large-call.js';
+import { isLarge } from './large/large-messages.js';
+import type { LargeSolver } from './large/large-solver.js';
 import type { Metrics } from './metrics.js';
 import { bucketName, type ProgramSpec } from './operators/signature.js';
 import type { ReducedPrograms } from './engine/reduced-programs.js';
@@ -51,6 +54,8 @@ export interface CoordinatorOptions {
   readonly metrics: Metrics;
   /** Says whether programs with fewer iterations may run; absent: always. */
   readonly reduced?: Pick<ReducedPrograms, 'isReady'>;
+  /** Answers what is beyond every bucket; absent: nothing is. */
+  readonly large?: LargeSolver;
   /** What the answer names where no program had to run. */
   readonly engine: { readonly name: string; readonly device: string };
   /** Of the solver; default 1. */
@@ -101,6 +106,8 @@ export class Coordinator {
 
   /** Answers `problem`, or rejects with a CoordinatorError. */
   async coordinate(problem: Problem, context: CallContext): Promise<Answer> {
+    const { large } = this.#options;
+    if (large !== undefined && isLarge(problem)) return answerLargeCall(problem, context, { ...this.#options, large });
     const place = this.#placeFor(problem, context);
     try {
       return await this.#answer(problem, context, place);

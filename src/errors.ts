@@ -44,7 +44,11 @@ export const errorRegistry = {
     when: 'A tensor carries both `data` and `values`, neither, or a number of bytes or values that does not match its shape.',
   },
   TENSOR_NOT_FINITE: { status: 'INVALID_ARGUMENT', retryable: false, when: 'NaN or infinity where it has no meaning.' },
-  SIZE_LIMIT: { status: 'OUT_OF_RANGE', retryable: false, when: 'N, M or a width is beyond the largest bucket.' },
+  SIZE_LIMIT: {
+    status: 'OUT_OF_RANGE',
+    retryable: false,
+    when: 'A width is beyond the largest bucket, N or M beyond `--max-swarm`, or `PLAN` was asked for with N or M beyond the largest bucket.',
+  },
   ANSWER_TOO_LARGE: {
     status: 'OUT_OF_RANGE',
     retryable: false,

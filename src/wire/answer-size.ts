@@ -1,5 +1,7 @@
 /** How large an answer will be, known before any work is done for it. */
+import { sizeLadder } from '../batching/buckets.js';
 import { CoordinatorError } from '../errors.js';
+import { isLarge } from '../large/large-messages.js';
 import type { Problem } from '../problem.js';
 import { longestWarmStartBytes } from '../warm-start-bytes.js';
 
@@ -42,6 +44,18 @@ export function answerBytes(problem: Problem): number {
 function warmStartBytes({ agentCount, taskCount, responses }: Problem, idBytes: number): number {
   const arrays = 4 * (agentCount + 2 * taskCount + (responses?.columns ?? 0));
   return Math.min(warmStartOverheadBytes + arrays + idBytes, longestWarmStartBytes);
+}
+
+/** @throws CoordinatorError SIZE_LIMIT where a whole plan is asked for beyond the largest bucket. */
+export function checkPlanSize(problem: Problem): void {
+  if (!isLarge(problem) || problem.assignment?.forms.has('PLAN') !== true) return;
+  const largest = sizeLadder[sizeLadder.length - 1]!;
+  throw CoordinatorError.field(
+    'SIZE_LIMIT',
+    'assignment.forms',
+    `at most ${largest} agents and tasks for PLAN`,
+    `N ${problem.agentCount}, M ${problem.taskCount}; ask for HARD or TOP_K`,
+  );
 }
 
 /** @throws CoordinatorError ANSWER_TOO_LARGE where the answer might exceed `maxMessageBytes`. */

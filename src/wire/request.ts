@@ -10,7 +10,7 @@ import type {
   Problem,
   ProjectionProblem,
 } from '../problem.js';
-import { checkAnswerSize } from './answer-size.js';
+import { checkAnswerSize, checkPlanSize } from './answer-size.js';
 import { decodeAssignmentOptions, largestIterationCount } from './assignment-options.js';
 import { amounts, countUpTo, enumSet, enumValue, identifiers, indices, positiveNumber, shortText } from './fields.js';
 import { checkPairUtilities, checkTaskStates, isRowBroken, measured } from './finite.js';
@@ -24,7 +24,7 @@ import { decodeTickState, warmStartFor } from '../warm-start.js';
 import { type Dimension, decodeBooleans, decodeFloats, isGiven } from './tensor.js';
 
 export interface RequestLimits {
-  /** Largest N, M and width of a bucket. */
+  /** Most agents and tasks; the largest width of a bucket. */
   readonly maxAgents: number;
   readonly maxTasks: number;
   readonly maxWidth: number;
@@ -100,6 +100,7 @@ export function decodeRequest(message: CoordinateRequestMessage, { policies, lim
     consensus: operators.has('CONSENSUS') ? decodeConsensus(message.consensus, policy, agentCount) : null,
     warmStart: null,
   };
+  checkPlanSize(problem);
   checkAnswerSize(problem, limits.maxMessageBytes);
   const bytes = message.assignment?.warmStart ?? noBytes;
   return bytes.length === 0 ? problem : warmed(problem, bytes);
