@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { HardProblem, HardSolver } from '../../src/assignment/hard.js';
+import { solveHard } from '../../src/assignment/solve.js';
 import { createSolverPool, type SolverPoolOptions } from '../../src/assignment/solver-pool.js';
 import { systemClock } from '../../src/clock.js';
 import { settle, VirtualClock } from '../virtual-clock.js';
-import { distanceUtility, hardProblem, uniformUtility } from './assignment-problems.js';
+import { distanceUtility, hardProblem, randomFrom, uniformUtility } from './assignment-problems.js';
 
 const nobody = (): AbortSignal => new AbortController().signal;
 const pools: HardSolver[] = [];
@@ -71,6 +72,96 @@ describe('solver pool', () => {
     clock.advance(2000);
     await expect(late).resolves.toMatchObject({ solver: 'greedy' });
     await expect(patient).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('solves what waits in order of deadline, equal ones in order of arrival', async () => {
+    const clock = new VirtualClock();
+    const solver = pool({ clock });
+    const solved: number[] = [];
+    // The thread is not up yet: all wait.
+    const deadlines = Array.from({ length: 40 }, (_, index) => 1000 + ((index * 7) % 20));
+    await Promise.all(
+      deadlines.map(async (deadlineMs, index) => {
+        await solver.solve(small(index), { signal: nobody(), deadlineMs });
+        solved.push(index);
+      }),
+    );
+    const expected = Array.from(deadlines.keys()).sort((a, b) => deadlines[a]! - deadlines[b]! || a - b);
+    expect(solved).toEqual(expected);
+  });
+
+  it('lets nobody starve: a problem without a deadline overtakes urgent ones that came much later', async () => {
+    const clock = new VirtualClock();
+    const solver = pool({ clock });
+    const solved: string[] = [];
+    const submit = async (name: string, deadlineMs: number): Promise<void> => {
+      await solver.solve(small(1), { signal: nobody(), deadlineMs });
+      solved.push(name);
+    };
+    const patient = submit('patient', Infinity);
+    const urgent = submit('urgent', 100_000);
+    clock.advance(60_000);
+    const late = submit('late', 61_000);
+    await Promise.all([patient, urgent, late]);
+    expect(solved).toEqual(['patient', 'urgent', 'late']);
+  });
+
+  it('rejects what waits beyond its deadline, before it costs anything', async () => {
+    const clock = new VirtualClock();
+    const solver = pool({ clock });
+    const late = solver.solve(small(1), { signal: nobody(), deadlineMs: 1000 });
+    const large = solver.solve(endless(), { signal: nobody(), deadlineMs: 1000 });
+    const inTime = solver.solve(small(2), { signal: nobody(), deadlineMs: 3000 });
+    clock.advance(2000);
+    await expect(late).rejects.toMatchObject({ code: 'DEADLINE_EXPIRED' });
+    await expect(large).rejects.toMatchObject({ code: 'DEADLINE_EXPIRED' });
+    await expect(inTime).resolves.toMatchObject({ solver: 'exact' });
+  });
+
+  it('expects more time the more is waiting, half of it with twice the threads, and no more than a solve when idle', async () => {
+    const clock = new VirtualClock();
+    const one = pool({ clock });
+    const two = pool({ clock, threads: 2 });
+    const idleMs = one.expectedMs(20, 20);
+    expect(two.expectedMs(20, 20)).toBe(idleMs);
+    expect(one.expectedMs(1000, 1000)).toBeGreaterThan(100 * idleMs);
+    const problems = (solver: HardSolver) =>
+      Array.from({ length: 20 }, (_, index) => solver.solve(small(index), { signal: nobody() }));
+    const waiting = [...problems(one), ...problems(two)];
+    expect(one.expectedMs(20, 20)).toBeCloseTo(21 * idleMs, 9);
+    expect(two.expectedMs(20, 20)).toBeCloseTo(11 * idleMs, 9);
+    await Promise.all(waiting);
+    // What was measured counts now.
+    const measuredMs = one.expectedMs(20, 20);
+    expect(measuredMs).toBeGreaterThan(0);
+    const again = problems(one);
+    expect(one.expectedMs(20, 20)).toBeCloseTo(21 * measuredMs, 9);
+    await Promise.all(again);
+  });
+
+  it('carries every part of a problem through shared memory, and problems too big for it as well', async () => {
+    const solver = pool();
+    const random = randomFrom(77);
+    for (const agents of [20, 100, 150]) {
+      const utility = uniformUtility(agents, 40, agents);
+      const problem = hardProblem(agents, 40, utility, {
+        bias: Float32Array.from(utility, () => (random() < 0.1 ? -Infinity : random())),
+        agentActive: Uint8Array.from({ length: agents }, () => Number(random() < 0.9)),
+        taskActive: Uint8Array.from({ length: 40 }, () => Number(random() < 0.9)),
+        capacities: Uint32Array.from({ length: 40 }, () => Math.floor(4 * random())),
+        idleUtility: 0.5,
+        previous: Int32Array.from({ length: agents }, () => Math.floor(41 * random()) - 1),
+        keepBonus: 0.25,
+        locks: Int32Array.from({ length: agents }, () => (random() < 0.1 ? -1 : -2)),
+        maxChange: 0.3,
+        solver: 'EXACT',
+        warm: { taskPrices: Float64Array.from({ length: 40 }, random), taskOfAgent: null },
+        potentials: { row: new Float32Array(agents), column: new Float32Array(40) },
+      });
+      const here = solveHard(problem, { nowMs: () => 0, cancelled: () => false })!;
+      expect(await solver.solve(problem, { signal: nobody() })).toEqual(here);
+      expect(here.changeLimited).toBe(true);
+    }
   });
 
   it('stops an exact solve at its budget and goes on with the same thread', async () => {
