@@ -7,6 +7,7 @@ import type { Metrics } from '../src/metrics.js';
 import type { Answer, Problem } from '../src/problem.js';
 import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../src/wire/messages.js';
 import { outlineOf, type RequestOutline } from '../src/wire/peek.js';
+import { assertChangeIsKnown } from '../src/wire/assignment-options.js';
 import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall } from './call-outcome.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
@@ -69,6 +70,7 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
         const message = deserialize(() => coordinateMethod.requestDeserialize(call.request));
         running.requestId = message.requestId;
         const problem = core().decode(message);
+        assertChangeIsKnown(problem.assignment);
         const decodeMs = clock.nowMs() - running.arrivedMs;
         options.metrics.stageDuration.observe({ stage: 'decode' }, decodeMs / 1000);
         const context = { deadlineMs, signal, decodeMs, tenant, requestBytes };

@@ -82,7 +82,7 @@ export interface AssignmentProblem {
   readonly solver: Solver;
   /** Null: not given. */
   readonly solveBudgetMs: number | null;
-  /** Largest share of the active agents whose task may differ from `previous`, 0 to 1; null: no limit. Only with `previous`. */
+  /** Largest share of the active agents whose task may differ from `previous`, 0 to 1; null: no limit. Limits nothing without `previous`. */
   readonly maxChange: number | null;
 }
 

@@ -67,17 +67,23 @@ export function decodeAssignmentOptions(
     locks: options.locks.length === 0 ? null : decodeLocks(options, scope, bias),
     solver: enumValue('assignment.solver', options.solver, solverNames),
     solveBudgetMs: options.solveBudgetUs === 0 ? null : options.solveBudgetUs / 1000,
-    maxChange: options.maxChange === undefined ? null : decodeMaxChange(options.maxChange, previous.length > 0),
+    maxChange: options.maxChange === undefined ? null : decodeMaxChange(options.maxChange),
   };
 }
 
-function decodeMaxChange(share: number, hasPrevious: boolean): number {
-  const field = 'assignment.max_change';
+const maxChangeField = 'assignment.max_change';
+
+function decodeMaxChange(share: number): number {
   // Also false for NaN.
   if (!(share >= 0 && share <= 1))
-    throw CoordinatorError.field('REQUEST_INVALID', field, 'a share from 0 to 1', String(share));
-  if (!hasPrevious) throw CoordinatorError.field('REQUEST_INVALID', field, 'assignment.previous beside it', 'none');
+    throw CoordinatorError.field('REQUEST_INVALID', maxChangeField, 'a share from 0 to 1', String(share));
   return share;
+}
+
+/** Of a call on its own; a stream knows what was before. Throws REQUEST_INVALID where `max_change` has nothing to be counted from. */
+export function assertChangeIsKnown(assignment: AssignmentProblem | null): void {
+  if (assignment === null || assignment.maxChange === null || assignment.previous !== null) return;
+  throw CoordinatorError.field('REQUEST_INVALID', maxChangeField, 'assignment.previous beside it', 'none');
 }
 
 /** `bias` with `forbidden` folded in as -Infinity, [N,M]; null where neither is given. */

@@ -91,6 +91,30 @@ it('keeps tasks for the bonus without being sent what they were', async () => {
   }
 });
 
+it('limits how many change their tasks from the second tick on', async () => {
+  const stream = open();
+  const agents = ['a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'a8'];
+  const tasks = agents.map((id) => id.replace('a', 't'));
+  const send = (values: (i: number, j: number) => number) =>
+    stream.send({
+      utility: matrix(
+        8,
+        8,
+        Float32Array.from({ length: 64 }, (_, k) => values(k >> 3, k & 7)),
+      ),
+      agentIds: agents,
+      taskIds: tasks,
+      operators: ['ASSIGNMENT'],
+      assignment: { forms: ['HARD'], maxChange: 0.25 },
+    });
+  const first = await send((i, j) => (i === j ? 1 : 0));
+  expect([...first.assignment!.taskOfAgent]).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  expect(first.assignment!.changeLimited).toBe(false);
+  const second = await send((i, j) => (i === 7 - j ? 1 : 0));
+  expect(second.assignment!.churn).toBe(0.25);
+  expect(second.assignment!.changeLimited).toBe(true);
+});
+
 it('is resumed by another stream with the last warm start, tasks included', async () => {
   const first = open();
   await tick(first, ['a1', 'a2', 'a3'], ['t1', 't2', 't3']);

@@ -344,12 +344,6 @@ describe('refusals', () => {
       'expected a share from 0 to 1, received NaN',
       assignment({ maxChange: NaN, previous: [0, 1, -1] }),
     ],
-    [
-      'assignment.max_change',
-      'REQUEST_INVALID',
-      'expected assignment.previous beside it, received none',
-      assignment({ maxChange: 0 }),
-    ],
     ['consensus.sigma', 'REQUEST_INVALID', 'expected a finite number above 0, received 0', consensus({ sigma: 0 })],
     [
       'consensus.sigma',
