@@ -5,6 +5,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type HardProblem, type HardResult, type HardWarmStart, plainHardProblem } from '../../src/assignment/hard.js';
+import { SolveTimes } from '../../src/assignment/solve-time.js';
 import { solveHard } from '../../src/assignment/solve.js';
 import { benchScript, PythonProcess, whyNoPython } from './python.js';
 import { uniformArray, uniformSource } from './random-states.js';
@@ -24,6 +25,8 @@ const warmUpSolves = 6;
 
 const largeCount = 5000;
 const largeBudgetMs = 500;
+/** The last counts: before it the code is compiled, and what a solve costs is measured. */
+const largeSolves = 3;
 const mostLargeGap = 0.01;
 /** The answer after the last step of the solver, and its bound, come on top. */
 const mostOfBudget = 1.1;
@@ -76,20 +79,20 @@ export const exact: Section = async (context) => {
     };
     for (let round = 0; round < context.rounds; round++) {
       const seed = 10 * round + 1;
-      const pair = async (into: Measured, utility: Float32Array, warm: HardWarmStart | null): Promise<HardResult> => {
-        const { result, ...times } = await against(context, scipy, utility, warm);
-        into.rounds.push(times);
-        context.progress(`${into.name}: ${times.ourMs.toFixed(1)} ms, scipy ${times.scipyMs.toFixed(1)} ms`);
+      const add = async (into: Measured, utility: Float32Array, warm: HardWarmStart | null): Promise<HardResult> => {
+        const { result, ...pair } = await against(context, scipy, utility, warm);
+        into.rounds.push(pair);
+        context.progress(`${into.name}: ${pair.ourMs.toFixed(1)} ms, scipy ${pair.scipyMs.toFixed(1)} ms`);
         return result;
       };
-      await pair(measured.random, uniformArray(count * count, seed), null);
+      await add(measured.random, uniformArray(count * count, seed), null);
       for (const start of ['uniform', 'clustered'] as const) {
         const swarm = swarmOf(start, count, seed);
-        const first = await pair(measured[start], utilityOf(swarm), null);
+        const first = await add(measured[start], utilityOf(swarm), null);
         const warm = { taskPrices: first.taskPrices, taskOfAgent: first.taskOfAgent };
         for (const move of ['towards the task', 'at random'] as const) {
           const next = moved(swarm, move, first.taskOfAgent, seed);
-          await pair(measured[`${start}${move === 'at random' ? 'AtRandom' : 'Towards'}`], utilityOf(next), warm);
+          await add(measured[`${start}${move === 'at random' ? 'AtRandom' : 'Towards'}`], utilityOf(next), warm);
         }
       }
     }
@@ -105,7 +108,8 @@ export const exact: Section = async (context) => {
     checks.push(
       atMost("largest difference from scipy's objective", mostDifferenceMillionths, 1e6 * worst, 'millionths of it'),
     );
-    const large = solveLarge(context);
+    const budgeted = Array.from({ length: largeSolves }, (_, index) => solveLarge(context, index + 1));
+    const large = budgeted.at(-1)!;
     checks.push(
       atMost(`gap, N=${largeCount} in a corner, budget ${largeBudgetMs} ms`, 100 * mostLargeGap, 100 * large.gap, '%'),
       atMost(
@@ -122,12 +126,12 @@ export const exact: Section = async (context) => {
         `scipy ${version}'s \`linear_sum_assignment\` and our exact solver, each on one thread and on the same float32 matrices (scipy's are converted to float64 first, which is not ` +
         `counted); the faster of ${repeats} solves, ratios taken within each of ${context.rounds} rounds (a seed each), medians. N=M=${count} on a map of ${mapMetres} m, utility minus the distance; in a corner: ` +
         `all agents start in a square of ${cornerMetres} m, tasks are spread over the map. Warm: from the prices and tasks of the tick before, after every agent moved ${stepMetres} m; scipy starts anew. ` +
-        `Second table: N=M=${largeCount}, \`AUTO\` with a budget. Times in ms.`,
+        `Second table: N=M=${largeCount}, \`AUTO\` with a budget, ${largeSolves} swarms in turn, of which the last counts. Times in ms.`,
       tables: [
         { columns: ['problem', 'ours', 'scipy', 'ratio'], rows },
         {
           columns: ['N=M', 'budget', 'time', 'solver', 'certified gap, %'],
-          rows: [[largeCount, largeBudgetMs, large.ms, large.solver, 100 * large.gap]],
+          rows: budgeted.map(({ ms, solver, gap }) => [largeCount, largeBudgetMs, ms, solver, 100 * gap]),
         },
       ],
       checks,
@@ -137,9 +141,12 @@ export const exact: Section = async (context) => {
   }
 };
 
+/** Of this thread, as a solver thread of the service has them. */
+const times = new SolveTimes();
+
 function solve(problem: HardProblem): { readonly ms: number; readonly result: HardResult } {
   const startMs = performance.now();
-  const result = solveHard(problem, { nowMs: () => performance.now(), cancelled: () => false });
+  const result = solveHard(problem, { nowMs: () => performance.now(), cancelled: () => false }, times);
   const ms = performance.now() - startMs;
   if (result === null) throw new Error('a problem that nobody cancelled was not solved');
   return { ms, result };
@@ -181,12 +188,15 @@ async function against(
   return { ourMs, scipyMs: theirs.ms, difference, result: result! };
 }
 
-function solveLarge(context: BenchContext): {
+function solveLarge(
+  context: BenchContext,
+  seed: number,
+): {
   readonly ms: number;
   readonly gap: number;
   readonly solver: string;
 } {
-  const utility = utilityOf(swarmOf('clustered', largeCount, 1));
+  const utility = utilityOf(swarmOf('clustered', largeCount, seed));
   const problem = { ...plainHardProblem(largeCount, utility, 'AUTO'), budgetMs: largeBudgetMs };
   const { ms, result } = solve(problem);
   const gap = (result.upperBound - result.objective) / Math.max(Math.abs(result.objective), 1e-12);
