@@ -16,8 +16,10 @@
  */
 import { augmentToGreatest } from './augmentation.js';
 import { BidBook } from './bid-book.js';
+import { CheapColumns } from './cheap-columns.js';
 import { fillFree } from './greedy.js';
 import type { Reduction } from './reduction.js';
+import { RowChoices } from './row-choices.js';
 import { startPrices } from './start-prices.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
 
@@ -39,9 +41,6 @@ export interface AuctionOutcome extends SolverOutcome {
 const scaling = 5;
 /** The first epsilon, as a share of what a random task costs more than the best. */
 const firstShare = 0.1;
-/** Tasks that an agent remembers from a scan. */
-const remembered = 12;
-const rememberedByFillers = 64;
 /** Where there are more free places than this, they are not held but sold again from 0. */
 const maxFillers = 2 ** 20;
 /** Epsilon never falls below this share of the numbers it is added to: far above their rounding. */
@@ -79,7 +78,7 @@ class Auction {
   readonly #rows: number;
   readonly #width: number;
   /** [m + 1] the last one is idling: fixed at 0 where idling is allowed, never used where everybody gets a task. */
-  #price: Float64Array;
+  readonly #price: Float64Array;
   readonly #book: BidBook;
   readonly #idleColumn: number;
   readonly #idlePlaces: number;
@@ -91,17 +90,9 @@ class Auction {
   readonly #fillers: number;
   /** Every place is taken in the end, by a row or a filler, so that only differences of prices matter. */
   readonly #balanced: boolean;
-  /** The cheapest columns at the last look, for fillers; nothing else costs less than `#fillerGate`. */
-  readonly #fillerColumns: Int32Array;
-  #fillerCount = 0;
-  #fillerGate = -Infinity;
-  readonly #kept: number;
-  /** [n, kept] the cheapest columns at the last scan and what they cost without the price; -1 after the last. */
-  readonly #columns: Int32Array;
-  readonly #costs: Float64Array;
-  /** [n] nothing else costs less, prices included. */
-  readonly #gate: Float64Array;
-  readonly #scratch: Float64Array;
+  /** What fillers choose by, and rows. */
+  readonly #cheap: CheapColumns;
+  readonly #choices: RowChoices;
   /** Rows that want to bid: the first `#waitingCount`. */
   readonly #waiting: Int32Array;
   #waitingCount = 0;
@@ -131,13 +122,9 @@ class Auction {
     capacities[width] = this.#idlePlaces;
     this.#book = new BidBook(capacities, rows + this.#fillers);
     this.#price = new Float64Array(width + 1);
-    this.#kept = Math.min(remembered, width);
-    this.#columns = new Int32Array(rows * this.#kept);
-    this.#costs = new Float64Array(rows * this.#kept);
-    this.#gate = new Float64Array(rows);
-    this.#scratch = new Float64Array(this.#kept);
     this.#waiting = new Int32Array(rows + this.#fillers);
-    this.#fillerColumns = new Int32Array(Math.min(rememberedByFillers, width));
+    this.#choices = new RowChoices(reduction.cost, this.#price, rows, width);
+    this.#cheap = new CheapColumns(this.#price.subarray(0, this.#open));
   }
 
   /** False where it was stopped before the target was reached. */
@@ -147,7 +134,7 @@ class Auction {
     let spread = 0;
     for (let row = 0; row < this.#rows; row++) {
       if (this.#askedToStop(bidsPerScan)) return false;
-      this.#scan(row);
+      this.#choices.scan(row);
       spread += this.#spread(row);
     }
     if (this.#idlePlaces > 0 && !this.#reduction.idleAllowed) this.#priceIdling();
@@ -212,54 +199,9 @@ class Auction {
     return Math.max(Number.MIN_VALUE / Number.EPSILON, leastShare * (this.#reduction.magnitude + highest));
   }
 
-  /** Remembers the cheapest columns of `row` at today's prices. */
-  #scan(row: number): void {
-    const { cost } = this.#reduction;
-    const price = this.#price;
-    const kept = this.#kept;
-    const values = this.#scratch;
-    const columns = this.#columns;
-    const from = row * this.#width;
-    const to = row * kept;
-    let count = 0;
-    // The cheapest one that is not remembered.
-    let gate = Infinity;
-    let worst = Infinity;
-    for (let column = 0; column < this.#width; column++) {
-      const value = cost[from + column]! + price[column]!;
-      if (value >= worst) {
-        if (value < gate) gate = value;
-        continue;
-      }
-      if (value === Infinity) continue;
-      if (count === kept) {
-        gate = values[kept - 1]!;
-        count--;
-      }
-      let at = count++;
-      for (; at > 0 && values[at - 1]! > value; at--) {
-        values[at] = values[at - 1]!;
-        columns[to + at] = columns[to + at - 1]!;
-      }
-      values[at] = value;
-      columns[to + at] = column;
-      if (count === kept) worst = values[kept - 1]!;
-    }
-    for (let at = 0; at < count; at++) this.#costs[to + at] = cost[from + columns[to + at]!]!;
-    columns.fill(-1, to + count, to + kept);
-    this.#gate[row] = gate;
-  }
-
   /** What `row` pays at least, as far as is known without a scan; idle places included. */
   #least(row: number): number {
-    let least = this.#gate[row]!;
-    const end = (row + 1) * this.#kept;
-    for (let at = row * this.#kept; at < end; at++) {
-      const column = this.#columns[at]!;
-      if (column < 0) break;
-      const value = this.#costs[at]! + this.#price[column]!;
-      if (value < least) least = value;
-    }
+    const least = this.#choices.least(row);
     return this.#idlePlaces > 0 ? Math.min(least, this.#price[this.#idleColumn]!) : least;
   }
 
@@ -278,11 +220,7 @@ class Auction {
   #spread(row: number): number {
     const column = (row * 7919) % this.#width;
     let value = this.#costOf(row, column) + this.#price[column]!;
-    const first = row * this.#kept;
-    for (let at = first + this.#kept - 1; value === Infinity && at >= first; at--) {
-      const dearest = this.#columns[at]!;
-      if (dearest >= 0) value = this.#costs[at]! + this.#price[dearest]!;
-    }
+    if (value === Infinity) value = this.#choices.dearest(row);
     return value < Infinity ? value - this.#least(row) : 0;
   }
 
@@ -312,7 +250,7 @@ class Auction {
     const { columnOfRow } = this.#book;
     this.#waitingCount = 0;
     const cheapest = this.#cheapest();
-    this.#fillerGate = -Infinity;
+    this.#cheap.forget();
     for (let filler = this.#rows + this.#fillers - 1; filler >= this.#rows; filler--) {
       const column = columnOfRow[filler]!;
       if (column >= 0) {
@@ -362,102 +300,32 @@ class Auction {
 
   /** Lets `row` bid for its best; returns the row that lost its place by it, or -1. */
   #bid(row: number, step: number, idleAllowed: boolean): number {
-    const price = this.#price;
-    const columns = this.#columns;
-    const costs = this.#costs;
-    const from = row * this.#kept;
-    const end = from + this.#kept;
-    for (let scanned = false; ; scanned = true) {
-      let best = Infinity;
-      let second = Infinity;
-      let chosen = -1;
-      if (this.#idlePlaces > 0) {
-        best = price[this.#idleColumn]!;
-        chosen = this.#idleColumn;
-      }
-      for (let at = from; at < end; at++) {
-        const column = columns[at]!;
-        if (column < 0) break;
-        const value = costs[at]! + price[column]!;
-        if (value >= second) continue;
-        if (value < best) {
-          second = best;
-          best = value;
-          chosen = column;
-        } else second = value;
-      }
-      const gate = this.#gate[row]!;
-      if (second > gate && !scanned) {
-        this.#work += bidsPerScan;
-        this.#scan(row);
-        continue;
-      }
-      if (second > gate) second = gate;
-      if (chosen === this.#idleColumn && idleAllowed) {
-        this.#book.place(row, chosen, 0);
-        return -1;
-      }
-      // A row with a single choice cannot be turned away for good: it makes itself dear enough for most.
-      const raise = second === Infinity ? 2 * this.#reduction.magnitude : second - best;
-      const offer = price[chosen]! + raise + step;
-      const evicted = this.#book.place(row, chosen, offer);
-      const lowest = this.#book.price(chosen);
-      if (lowest > price[chosen]!) price[chosen] = lowest;
-      return evicted;
+    const choices = this.#choices;
+    if (choices.find(row, this.#idlePlaces > 0 ? this.#price[this.#idleColumn]! : Infinity)) this.#work += bidsPerScan;
+    const { best, second } = choices;
+    const chosen = choices.column < 0 ? this.#idleColumn : choices.column;
+    if (chosen === this.#idleColumn && idleAllowed) {
+      this.#book.place(row, chosen, 0);
+      return -1;
     }
+    // A row with a single choice cannot be turned away for good: it makes itself dear enough for most.
+    const raise = second === Infinity ? 2 * this.#reduction.magnitude : second - best;
+    return this.#place(row, chosen, this.#price[chosen]! + raise + step);
   }
 
   /** Lets `filler` bid for the cheapest column; returns the row or filler that lost its place by it, or -1. */
   #fill(filler: number, step: number): number {
-    const price = this.#price;
-    const columns = this.#fillerColumns;
-    for (let looked = false; ; looked = true) {
-      let best = Infinity;
-      let second = Infinity;
-      let chosen = -1;
-      for (let at = 0; at < this.#fillerCount; at++) {
-        const value = price[columns[at]!]!;
-        if (value >= second) continue;
-        if (value < best) {
-          second = best;
-          best = value;
-          chosen = columns[at]!;
-        } else second = value;
-      }
-      if (second > this.#fillerGate && !looked) {
-        this.#work += bidsPerScan;
-        this.#lookForCheap();
-        continue;
-      }
-      second = Math.min(second, this.#fillerGate);
-      const offer = (second === Infinity ? best : second) + step;
-      const evicted = this.#book.place(filler, chosen, offer);
-      const lowest = this.#book.price(chosen);
-      if (lowest > price[chosen]!) price[chosen] = lowest;
-      return evicted;
-    }
+    const cheap = this.#cheap;
+    if (cheap.find()) this.#work += bidsPerScan;
+    const { column, second } = cheap;
+    return this.#place(filler, column, (second === Infinity ? this.#price[column]! : second) + step);
   }
 
-  /** Remembers the cheapest columns for fillers. */
-  #lookForCheap(): void {
-    const price = this.#price;
-    const columns = this.#fillerColumns;
-    let count = 0;
-    let gate = Infinity;
-    for (let column = 0; column < this.#open; column++) {
-      const value = price[column]!;
-      if (count === columns.length) {
-        const worst = price[columns[count - 1]!]!;
-        gate = Math.min(gate, Math.max(value, worst));
-        if (value >= worst) continue;
-        count--;
-      }
-      let at = count++;
-      for (; at > 0 && price[columns[at - 1]!]! > value; at--) columns[at] = columns[at - 1]!;
-      columns[at] = column;
-    }
-    this.#fillerCount = count;
-    this.#fillerGate = gate;
+  #place(bidder: number, column: number, offer: number): number {
+    const evicted = this.#book.place(bidder, column, offer);
+    const lowest = this.#book.price(column);
+    if (lowest > this.#price[column]!) this.#price[column] = lowest;
+    return evicted;
   }
 
   /**
@@ -476,7 +344,7 @@ class Auction {
     for (let row = 0; row < this.#rows; row++) {
       const from = row * this.#width;
       for (const column of dropped) {
-        if (cost[from + column]! < this.#gate[row]!) this.#gate[row] = cost[from + column]!;
+        this.#choices.lower(row, cost[from + column]!);
       }
       const column = columnOfRow[row]!;
       if (column < 0 || this.#costOf(row, column) + this.#price[column]! <= this.#least(row) + step) continue;
