@@ -103,18 +103,33 @@ export function seatKept(
     if (column >= 0 && column < width && room[column]! > 0) {
       const base = row * width;
       const own = costs[base + column]! + price[column]!;
-      if (own < idleCost) {
-        let other = 0;
-        while (other < width && costs[base + other]! + price[other]! >= own) other++;
-        meter.work += other;
-        if (other === width) {
-          state.hold(row, column, costs[base + column]!);
-          bidding.holdsAtPrice(row);
-          continue;
-        }
+      meter.work += width;
+      if (own < idleCost && nothingBelow(costs, base, price, own)) {
+        state.hold(row, column, costs[base + column]!);
+        bidding.holdsAtPrice(row);
+        continue;
       }
     }
     free[count++] = row;
   }
   return count;
+}
+
+/** Four at a time take three quarters of the time of one at a time. */
+function nothingBelow(costs: Float64Array, base: number, price: Float64Array, bound: number): boolean {
+  const width = price.length;
+  let column = 0;
+  for (; column + 3 < width; column += 4) {
+    const at = base + column;
+    if (
+      costs[at]! + price[column]! < bound ||
+      costs[at + 1]! + price[column + 1]! < bound ||
+      costs[at + 2]! + price[column + 2]! < bound ||
+      costs[at + 3]! + price[column + 3]! < bound
+    ) {
+      return false;
+    }
+  }
+  for (; column < width; column++) if (costs[base + column]! + price[column]! < bound) return false;
+  return true;
 }

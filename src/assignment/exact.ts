@@ -108,6 +108,7 @@ function placeAll(
   meter: WorkMeter,
   rows: Int32Array,
 ): void {
+  if (rows.length === 0) return;
   const sparse = new ShortestPaths(state, costs, lists, meter);
   let dense: DensePaths | null = null;
   for (const row of rows) {

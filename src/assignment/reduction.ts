@@ -261,7 +261,8 @@ function copyWithin(
   for (; column < width; column++) {
     const value = idle - utility[from + column]!;
     cost[to + column] = value;
-    if (!(value >= low && value <= high)) break;
+    if (value >= low) if (value <= high) continue;
+    break;
   }
   return column;
 }
