@@ -17,6 +17,8 @@ const coarseGap = 0.05;
 export const epsilonFactor = 4;
 /** The first epsilon of a finer level over the last of the coarser one. */
 const epsilonRise = 6;
+/** But no more than this share of the mean distance of the coarser level's pairs: prices that are known better would be thrown away. */
+const epsilonShare = 0.17;
 /** The first epsilon where there is no coarser level, as a share of the longest distance. */
 const firstShare = 0.18;
 const candidates = 12;
@@ -49,7 +51,9 @@ export function startFromCoarse(
   }
   for (let at = 0; at < objects.count; at++) market.prices[at] = market.prices[at]! - least;
   market.refresh();
-  return { epsilon: epsilonRise * coarse.epsilon };
+  return {
+    epsilon: Math.min(epsilonRise * coarse.epsilon, Math.max(epsilonShare * coarse.meanDistance, coarse.epsilon)),
+  };
 }
 
 /** The longest distance between points of two trees, at most. */
@@ -67,6 +71,8 @@ interface SolvedLevel {
   /** Bidders with what they gain as prices. */
   readonly worths: PriceLayer;
   readonly epsilon: number;
+  /** Of the pairs. */
+  readonly meanDistance: number;
 }
 
 function solveLevel(bidders: PointTree, objects: PointTree, interrupted: Interrupted): SolvedLevel | null {
@@ -92,11 +98,12 @@ function solveLevel(bidders: PointTree, objects: PointTree, interrupted: Interru
   const worths = new PriceLayer(bidders);
   const position = new Int32Array(1);
   const value = new Float64Array(1);
+  let objective = 0;
   for (let phase = 0; ; phase++) {
     if (interrupted()) return null;
     if (phase > 0) auction.release(epsilon);
     if (!auction.run(epsilon, interrupted)) return null;
-    let objective = 0;
+    objective = 0;
     let bound = 0;
     for (const price of market.prices) bound += price;
     for (let at = 0; at < order.length; at++) {
@@ -114,7 +121,7 @@ function solveLevel(bidders: PointTree, objects: PointTree, interrupted: Interru
     epsilon /= epsilonFactor;
   }
   worths.refresh();
-  return { worths, epsilon };
+  return { worths, epsilon, meanDistance: -objective / order.length };
 }
 
 /** The middles of `blockSize` neighbours each. */
