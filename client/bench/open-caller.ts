@@ -81,9 +81,9 @@ function send(index: number, done: () => void): void {
     { deadline: Date.now() + job.deadlineMs },
     (error) => {
       const tookMs = performance.now() - sentMs;
-      if (error === null) goodMs.push(tookMs);
-      else if (isRefusal(error)) refusedMs.push(tookMs);
-      else if (error.code === status.DEADLINE_EXCEEDED) late++;
+      if (error === null && tookMs <= job.deadlineMs) goodMs.push(tookMs);
+      else if (error !== null && isRefusal(error)) refusedMs.push(tookMs);
+      else if (error === null || error.code === status.DEADLINE_EXCEEDED) late++;
       else failed++;
       done();
     },
