@@ -121,7 +121,19 @@ export class Bidding {
     let best = Infinity;
     let second = idleCost;
     let chosen = -1;
+    const last = width - 4;
     for (let column = 0; column < width; column++) {
+      // Most columns are of no interest, four at a time.
+      while (
+        column <= last &&
+        costs[base + column]! + price[column]! >= second &&
+        costs[base + column + 1]! + price[column + 1]! >= second &&
+        costs[base + column + 2]! + price[column + 2]! >= second &&
+        costs[base + column + 3]! + price[column + 3]! >= second
+      ) {
+        column += 4;
+      }
+      if (column >= width) break;
       const value = costs[base + column]! + price[column]!;
       if (value >= second) continue;
       if (value < best) {

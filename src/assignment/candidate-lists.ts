@@ -100,14 +100,22 @@ export class CandidateLists {
     }
     let guard = Infinity;
     if (used > last) {
-      let greatest = recorded[last]!;
+      guard = recorded[last]!;
+      const stop = width - 4;
       for (; column < width; column++) {
-        const value = costs[base + column]! + price[column]!;
-        if (value >= greatest) {
-          if (value < guard) guard = value;
-          continue;
+        // Most columns are of no interest, four at a time.
+        while (
+          column <= stop &&
+          costs[base + column]! + price[column]! >= guard &&
+          costs[base + column + 1]! + price[column + 1]! >= guard &&
+          costs[base + column + 2]! + price[column + 2]! >= guard &&
+          costs[base + column + 3]! + price[column + 3]! >= guard
+        ) {
+          column += 4;
         }
-        guard = greatest;
+        if (column >= width) break;
+        const value = costs[base + column]! + price[column]!;
+        if (value >= guard) continue;
         let at = last;
         for (; at > from && recorded[at - 1]! > value; at--) {
           recorded[at] = recorded[at - 1]!;
@@ -115,7 +123,7 @@ export class CandidateLists {
         }
         recorded[at] = value;
         columns[at] = column;
-        greatest = recorded[last]!;
+        guard = recorded[last]!;
       }
     }
     const lowered = this.lowered;

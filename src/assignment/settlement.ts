@@ -77,7 +77,19 @@ export class Settlement {
       const { costs } = lists;
       const base = row * width;
       this.#meter.work += width;
+      const last = width - 4;
       for (let column = 0; column < width; column++) {
+        // Most columns are of no interest, four at a time.
+        while (
+          column <= last &&
+          costs[base + column]! + price[column]! >= enough &&
+          costs[base + column + 1]! + price[column + 1]! >= enough &&
+          costs[base + column + 2]! + price[column + 2]! >= enough &&
+          costs[base + column + 3]! + price[column + 3]! >= enough
+        ) {
+          column += 4;
+        }
+        if (column >= width) break;
         if (costs[base + column]! + price[column]! >= enough || column === held) continue;
         if (!this.#raise(row, column, own - costs[base + column]!)) return raised;
         raised++;
