@@ -10,14 +10,14 @@ import { median } from './statistics.js';
 
 interface Size {
   readonly count: number;
+  readonly calls: number;
   readonly mostMs: number;
 }
 
 const sizes: readonly Size[] = [
-  { count: 20_000, mostMs: 1500 },
-  { count: 100_000, mostMs: 10_000 },
+  { count: 20_000, calls: 5, mostMs: 1500 },
+  { count: 100_000, calls: 2, mostMs: 10_000 },
 ];
-const calls = 2;
 const mapMetres = 1000;
 const mostGap = 0.02;
 const mostPeakGb = 3;
@@ -45,7 +45,7 @@ export const large: Section = async (context) => {
   const rows: Cell[][] = [];
   const checks: Check[] = [];
   let right = 0;
-  for (const { count, mostMs } of sizes) {
+  for (const { count, calls, mostMs } of sizes) {
     // Each size meets a server of its own, whose highest memory is this size's.
     const service = await startService(serviceFlags(context), { probe: true });
     const client = rawClient(service.grpcAddress);
@@ -75,13 +75,20 @@ export const large: Section = async (context) => {
       await service.stop();
     }
   }
-  checks.push(atLeast('large answers that are feasible and complete', calls * sizes.length, right, ''));
+  checks.push(
+    atLeast(
+      'large answers that are feasible and complete',
+      sizes.reduce((sum, { calls }) => sum + calls, 0),
+      right,
+      '',
+    ),
+  );
   return {
     name: 'large',
     title: 'Large swarms',
     method:
-      `Engine: ${serviceEngine(context)}. \`distance\` policy with its defaults (\`HARD\`, consensus), agents and tasks uniform on a map of ${mapMetres} m, one task each, no budget given; ${calls} calls of each size to a fresh server, another swarm each, from sending ` +
-      'to having the answer. Every answer is checked: no task is given twice, nobody idles, and the objective is the sum over the pairs. Memory is the highest resident set of the server so far. Times in ms.',
+      `Engine: ${serviceEngine(context)}. \`distance\` policy with its defaults (\`HARD\`, consensus), agents and tasks uniform on a map of ${mapMetres} m, one task each, no budget given; calls of each size to a fresh server, another swarm each, from sending ` +
+      'to having the answer, the median. Every answer is checked: no task is given twice, nobody idles, and the objective is the sum over the pairs. Memory is the highest resident set of the server so far. Times in ms.',
     tables: [{ columns: ['N=M', 'call', 'solver', 'time', 'certified gap, %', 'memory, GB'], rows }],
     checks,
   };
