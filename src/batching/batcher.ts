@@ -8,9 +8,18 @@ import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
 import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
 import type { Bucket, TensorData } from '../operators/signature.js';
-import { Allowance, jobCost, lateError, type Load, predictedEndMs, type Prospect, verdictOn } from './admission.js';
+import {
+  Allowance,
+  type JobCost,
+  jobCost,
+  lateError,
+  type Load,
+  predictedEndMs,
+  type Prospect,
+  verdictOn,
+} from './admission.js';
 import { agentBucket, taskBucket } from './buckets.js';
-import { CostModel } from './cost-model.js';
+import { CostModel, keptSpecs } from './cost-model.js';
 import { DrainRate } from './drain-rate.js';
 import type { Inquiry, Job, JobResult, JobRunner, JobTimings, Submission } from './job.js';
 import { checkJob, packBatch, unpackSlot } from './pack.js';
@@ -75,6 +84,8 @@ export class Batcher implements JobRunner {
   readonly #compiling = new Set<string>();
   readonly #drainRate = new DrainRate();
   readonly #costs = new CostModel();
+  /** By key and size, until the next measurement. */
+  readonly #jobCosts = new Map<string, Map<number, JobCost>>();
   readonly #allowance = new Allowance();
   #packMs = 0;
   #draining = false;
@@ -187,8 +198,21 @@ export class Batcher implements JobRunner {
   #costed(job: Job): CostedJob {
     const agents = agentBucket(job.agentCount);
     const tasks = taskBucket(job.taskCount);
-    this.#costs.know(job.key, job.spec);
-    return { job, agents, tasks, cost: jobCost(job.key, agents, tasks, this.#options.limits.maxBatch, this.#costs) };
+    const code = agents * 2 ** 16 + tasks;
+    let costs = this.#jobCosts.get(job.key);
+    if (costs === undefined) {
+      // As many as the cost model keeps at most.
+      if (this.#jobCosts.size >= keptSpecs) this.#jobCosts.clear();
+      this.#costs.know(job.key, job.spec);
+      costs = new Map();
+      this.#jobCosts.set(job.key, costs);
+    }
+    let cost = costs.get(code);
+    if (cost === undefined) {
+      cost = jobCost(job.key, agents, tasks, this.#options.limits.maxBatch, this.#costs);
+      costs.set(code, cost);
+    }
+    return { job, agents, tasks, cost };
   }
 
   /** Of the jobs of a submission: the last one runs after the others have. */
@@ -436,8 +460,8 @@ export class Batcher implements JobRunner {
     const { key } = tickets[0]!.job;
     const engineMs = expectedMs === Infinity ? this.#costs.runMs(key, program.bucket) : expectedMs;
     const shareSeconds = engineMs / tickets.length / 1000;
-    for (const { label } of this.#room.take(tickets, engineMs)) {
-      this.#options.metrics.tenantEngine.inc({ tenant: label }, shareSeconds);
+    for (const [{ label }, count] of this.#room.take(tickets, engineMs)) {
+      this.#options.metrics.tenantEngine.inc({ tenant: label }, shareSeconds * count);
     }
   }
 
@@ -450,6 +474,7 @@ export class Batcher implements JobRunner {
   ): void {
     const ownMs = run.transferInMs + run.executeMs + run.transferOutMs;
     const ranMs = Math.min(ownMs, answeredMs - Math.max(begunMs ?? sentMs, sentMs));
+    this.#jobCosts.clear();
     this.#costs.observe(program, tickets[0]!.job.key, ranMs, answeredMs, this.#options.store.isActive(program));
     if (expectedMs !== Infinity) this.#options.metrics.costModelError.observe(ranMs / expectedMs);
   }

@@ -17,7 +17,7 @@ export interface RunCosts {
 }
 
 /** Specs come from requests: the least recently used are forgotten beyond this. */
-const keptSpecs = 128;
+export const keptSpecs = 128;
 const keptRuns = 8;
 /** A size that was not run for so long is estimated from those that were, so that one wrongly held dear is tried again. */
 const staleAfterMs = 30_000;
@@ -80,7 +80,8 @@ export class CostModel implements RunCosts {
     const known = specs.get(key);
     if (known === undefined) return leastMs;
     const sizes = known.shapes.get(shapeCode(bucket)) ?? [];
-    const fresh = sizes.filter(({ lastRunAtMs }) => this.#nowMs - lastRunAtMs < staleAfterMs);
+    const isFresh = ({ lastRunAtMs }: SizeCosts) => this.#nowMs - lastRunAtMs < staleAfterMs;
+    const fresh = sizes.every(isFresh) ? sizes : sizes.filter(isFresh);
     const ms = fromSizes(fresh.length > 0 ? fresh : sizes, bucket, known.spec);
     return Math.max(ms ?? (slowness ?? 1) * unmeasuredMs(known.spec, bucket), leastMs);
   }

@@ -178,16 +178,22 @@ export class WaitingRoom<J extends QueuedJob> {
     if (--lane.parties === 0) this.#lanes.delete(lane.account);
   }
 
-  /** Removes jobs that an engine is given, and charges their tenants for the `engineMs` that these take it together. Returns who pays. */
-  take(jobs: readonly J[], engineMs: number): readonly TenantAccount[] {
+  /**
+   * Removes jobs that an engine is given, and charges their tenants for the `engineMs` that these take it together. Returns who pays for
+   * how many.
+   */
+  take(jobs: readonly J[], engineMs: number): ReadonlyMap<TenantAccount, number> {
     const shareMs = engineMs / jobs.length;
-    return jobs.map((job) => {
+    const counts = new Map<TenantAccount, number>();
+    for (const job of jobs) {
       const lane = this.#laneOf.get(job.party)!;
-      this.#shares.charge(lane.account, shareMs);
-      if (lane.account.waiting > 1) pay(lane.lines, job.priority, shareMs);
+      const { account } = lane;
+      counts.set(account, (counts.get(account) ?? 0) + 1);
+      this.#shares.charge(account, shareMs);
+      if (account.waiting > 1) pay(lane.lines, job.priority, shareMs);
       this.remove(job);
-      return lane.account;
-    });
+    }
+    return counts;
   }
 
   /** In the order of service. Valid until the room changes. */
