@@ -3,7 +3,7 @@ import type { Solver } from '../problem.js';
 import { boundOfPrices, certifiedUpperBound } from './bound.js';
 import type { HardProblem, HardResult } from './hard.js';
 import { changeLimitOf, limitChanges } from './hysteresis.js';
-import { type Reduction, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
+import { type Reduction, recycleCosts, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
 import { SolveTimes } from './solve-time.js';
 import { type SolveControl, type Solved, SolverChoice } from './solver-choice.js';
 import type { SolverStart } from './solver-outcome.js';
@@ -50,7 +50,9 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
     changeLimited: false,
     warmStartUsed: warm && solved.solver !== 'greedy',
   };
-  return limit === null ? free : limited(problem, reduction, free, limit, control, times, deadlineMs);
+  const result = limit === null ? free : limited(problem, reduction, free, limit, control, times, deadlineMs);
+  recycleCosts(reduction);
+  return result;
 }
 
 function solveBy(solver: Solver, choice: SolverChoice, reduction: Reduction, start: SolverStart | null): Solved | null {
