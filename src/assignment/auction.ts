@@ -14,7 +14,7 @@
  * An agent's scan of its m tasks keeps the cheapest few and what the next one costs. As prices only rise, the agent bids by
  * these few alone until the second best of them costs more than that. O(m) a scan, a few hundred operations a bid.
  */
-import { augmentToGreatest } from './augmentation.js';
+import { augmentToGreatest, greatestCardinality } from './augmentation.js';
 import { BidBook } from './bid-book.js';
 import { CheapColumns } from './cheap-columns.js';
 import { fillFree } from './greedy.js';
@@ -96,7 +96,11 @@ class Auction {
   /** Rows that want to bid: the first `#waitingCount`. */
   readonly #waiting: Int32Array;
   #waitingCount = 0;
-  #last: { readonly columnOfRow: Int32Array; readonly columnPrice: Float64Array } | null = null;
+  /** [m] of the prices at the start and after each round, those that prove most: that the cost is at least `#proven` above. */
+  #bestPrices: Float64Array | null = null;
+  #proven = -Infinity;
+  /** [n] of the last round that was finished. */
+  #last: Int32Array | null = null;
   /** Bids since the last question. */
   #work = 0;
   #stopped = false;
@@ -138,6 +142,7 @@ class Auction {
       spread += this.#spread(row);
     }
     if (this.#idlePlaces > 0 && !this.#reduction.idleAllowed) this.#priceIdling();
+    this.#keepPrices();
     let step = Math.max(this.#leastStep(), (firstShare * spread) / this.#rows);
     if (start?.columnOfRow) step = Math.max(this.#leastStep(), this.#takePlaces(start.columnOfRow) / this.#rows);
     for (let first = true; ; first = false) {
@@ -156,13 +161,13 @@ class Auction {
 
   /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
   outcome(complete: boolean): AuctionOutcome {
-    const last = this.#last;
-    if (last !== null) return { columnOfRow: last.columnOfRow, columnPrice: last.columnPrice, complete, settled: true };
+    const columnPrice = this.#bestPrices ?? this.#columnPrices();
+    if (this.#last !== null) return { columnOfRow: this.#last, columnPrice, complete, settled: true };
     const reduction = this.#reduction;
     const { columnOfRow, left } = this.#assignment();
     fillFree(reduction, this.#price, columnOfRow, left);
     if (!reduction.idleAllowed && !reduction.dense) augmentToGreatest(reduction, columnOfRow, left);
-    return { columnOfRow, columnPrice: this.#columnPrices(), complete, settled: false };
+    return { columnOfRow, columnPrice, complete, settled: false };
   }
 
   /** Rows' columns (-1 idle), and the places that no row has. */
@@ -354,6 +359,17 @@ class Auction {
     return this.#waitingCount > 0;
   }
 
+  /** Keeps the prices if they prove more than any before. */
+  #keepPrices(): void {
+    const { capacities } = this.#reduction;
+    let proven = this.#fillers * this.#cheapest() - this.#idlePlaces * this.#price[this.#idleColumn]!;
+    for (let row = 0; row < this.#rows; row++) proven += this.#least(row);
+    for (let column = 0; column < this.#width; column++) proven -= capacities[column]! * this.#price[column]!;
+    if (!(proven > this.#proven)) return;
+    this.#proven = proven;
+    this.#bestPrices = this.#columnPrices();
+  }
+
   /** Keeps the assignment and the prices of a finished round; true where the cost is within the target of the least possible. */
   #finishRound(): boolean {
     const { room, columnOfRow } = this.#book;
@@ -373,17 +389,8 @@ class Auction {
         excess += this.#price[columnOfRow[filler]!]! - cheapest;
       }
     } else for (let column = 0; column < this.#width; column++) excess += room[column]! * this.#price[column]!;
-    this.#last = { columnOfRow: this.#assignment().columnOfRow, columnPrice: this.#columnPrices() };
+    this.#last = this.#assignment().columnOfRow;
+    this.#keepPrices();
     return excess <= this.#control.targetGap * Math.abs(this.#reduction.base - total);
   }
-}
-
-function greatestCardinality(reduction: Reduction, places: number): number {
-  const rows = reduction.agents.length;
-  if (reduction.dense) return Math.min(rows, places);
-  const columnOfRow = new Int32Array(rows).fill(-1);
-  augmentToGreatest(reduction, columnOfRow, reduction.capacities.slice());
-  let cardinality = 0;
-  for (const column of columnOfRow) if (column >= 0) cardinality++;
-  return cardinality;
 }

@@ -22,6 +22,17 @@ export function augmentToGreatest(reduction: Reduction, columnOfRow: Int32Array,
   }
 }
 
+/** How many rows an assignment of greatest cardinality assigns; `places` is the joint capacity. */
+export function greatestCardinality(reduction: Reduction, places: number): number {
+  const rows = reduction.agents.length;
+  if (reduction.dense) return Math.min(rows, places);
+  const columnOfRow = new Int32Array(rows).fill(-1);
+  augmentToGreatest(reduction, columnOfRow, reduction.capacities.slice());
+  let cardinality = 0;
+  for (const column of columnOfRow) if (column >= 0) cardinality++;
+  return cardinality;
+}
+
 class AugmentingSearch {
   readonly #cost: Float64Array;
   readonly #columnOfRow: Int32Array;
