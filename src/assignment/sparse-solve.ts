@@ -44,7 +44,9 @@ const openShare = 0.1;
 /** Bidders per place from which nearly all places are taken. */
 const fullShare = 0.95;
 /** Last epsilon there, as a share of the first. */
-const finestOpenShare = 2e-4;
+const finestOpenShare = 1e-3;
+/** The first one is never less than this share of the spread of values: many may like the same few objects best. */
+const leastOpenShare = 1e-3;
 /** How much looser than need be a bound may be, for the sake of time: as a share of epsilon; of a bidder's mean value when late. */
 const boundSlack = 0.02;
 const hastySlack = 0.005;
@@ -208,7 +210,11 @@ class SparseSolver {
       // Wars that no earlier prices have settled take as many bids as epsilon is small; where not everybody can have an object they
       // end at the cap only.
       const isHopeless = this.#greatest !== null && this.#greatest < this.#bidders.length;
-      const least = isHopeless ? 1e-2 * spread : isScaled ? 1e-9 * spread : finestOpenShare * firstEpsilon;
+      const least = isHopeless
+        ? 1e-2 * spread
+        : isScaled
+          ? this.#finestShare() * spread
+          : finestOpenShare * firstEpsilon;
       if (epsilon < Math.max(least, 1e-12 * size)) return;
     }
   }
@@ -217,6 +223,12 @@ class SparseSolver {
   #isFull(): boolean {
     const room = this.#places === null ? this.#market.count : this.#reduction.room;
     return this.#floor === -Infinity && this.#bidders.length >= fullShare * room;
+  }
+
+  /** Where every object is taken in the end, prices of earlier phases settle all wars; where a few stay free, not all of them. */
+  #finestShare(): number {
+    const room = this.#places === null ? this.#market.count : this.#reduction.room;
+    return this.#bidders.length === room ? 1e-9 : 1e-5;
   }
 
   /** One epsilon from no prices, so that what stays free costs nothing; false where interrupted. */
@@ -282,7 +294,7 @@ class SparseSolver {
     }
     if (!this.#isFull()) {
       // At no prices everybody has what it likes best; the mean of that is what epsilon is measured by.
-      return Math.max((openShare * Math.abs(this.#bound)) / this.#bidders.length, 1e-6 * spread);
+      return Math.max((openShare * Math.abs(this.#bound)) / this.#bidders.length, leastOpenShare * spread);
     }
     const distinct = this.#bidderTree !== null && this.#bidders.length === this.#bidderTree.count;
     if (market instanceof DistanceMarket && this.#places === null && distinct && this.#extraBonus === 0) {
