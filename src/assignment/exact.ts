@@ -44,7 +44,7 @@ const completionReads = 1e6;
  * Solves `reduction` from `start`, whatever that holds: it makes a difference to time only, except among equally good answers. The
  * answer is always allowed, and of greatest cardinality where idling is not; where `shouldStop` said so, it is
  * what was reached until then, completed without regard to cost. `shouldStop` is asked every `interval` reads of a cost (a nanosecond or two each).
- * Deterministic. O(n m) memory beside the costs' own is not needed: lists are linear in n.
+ * Deterministic. Memory beside the costs is linear in n and m, but for a turned copy of the costs (crowded.ts).
  */
 export function solveExact(
   reduction: Reduction,
