@@ -205,7 +205,11 @@ class SparseSolver {
       if (this.#bidders.length * epsilon < 4 * size || size === 0) this.#lowerBound(boundSlack * epsilon, true);
       const gap = (this.#bound - this.#bestObjective) / Math.max(size, 1e-12);
       this.#isContent = this.#problem.solver === 'AUTO' && gap <= contentGap;
-      if (gap <= target || this.#interrupted()) return;
+      if (gap <= target) return;
+      if (this.#interrupted()) {
+        if (!this.#isContent) this.#lowerBound(hastySlack * (size / this.#bidders.length), false);
+        return;
+      }
       epsilon /= epsilonFactor;
       // Wars that no earlier prices have settled take as many bids as epsilon is small; where not everybody can have an object they
       // end at the cap only.
