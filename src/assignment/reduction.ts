@@ -105,13 +105,16 @@ export function reduceProblem(problem: HardProblem): Reduction {
   };
 }
 
-/** Costs of this many cells at most are kept for the next problem: 32 MiB. */
-const maxSpareCells = 2 ** 22;
+/** Cells that are kept for the next problem at most: enough for 5120 x 5120. */
+const maxSpareCells = 2 ** 25;
+/** More than this is given back where the next problem needs less than a sixteenth of it. */
+const freelyKeptCells = 2 ** 22;
 
 /** Memory that was touched before: the kernel takes as long to hand out fresh pages as it takes to fill them. */
 let spare = new Float64Array(0);
 
 function costsOf(cells: number): Float64Array {
+  if (spare.length > freelyKeptCells && 16 * cells < spare.length) spare = new Float64Array(0);
   if (spare.length < cells) return new Float64Array(cells);
   const costs = spare.subarray(0, cells);
   spare = new Float64Array(0);
