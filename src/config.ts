@@ -193,7 +193,7 @@ const settings = {
     whole(1, 64),
     '2',
     'Threads for hard assignments.',
-    'with two or more, one never takes a large problem, so that small ones do not wait behind it',
+    'with two or more, one never takes a long problem (50 ms or more), nor any large one within a second of a small one, so that small ones do not wait behind them',
   ),
   policyDir: setting(folder, '', 'Folder of NAME.safetensors policy files.', 'the built-in policies only'),
   policyPollMs: setting(

@@ -101,5 +101,7 @@ export interface HardSolver {
   solve(problem: HardProblem, options: SolveOptions): Promise<HardResult>;
   /** Milliseconds from now until a problem of this size, handed in now, would be solved, by measured times and what waits. */
   expectedMs(agentCount: number, taskCount: number): number;
+  /** How many problems of this size are solved side by side, as things are now. */
+  threadsFor(agentCount: number, taskCount: number): number;
   close(): Promise<void>;
 }

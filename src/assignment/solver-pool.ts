@@ -5,8 +5,8 @@
  * after its arrival. Those whose deadline has passed are rejected before they cost anything.
  *
  * Small problems travel several to a message and two messages to a thread. A large one has a thread to
- * itself; where there are several threads, one of them never takes a large problem, so that small ones are not stuck
- * behind it. Time in the queue counts towards a problem's budget. A cancelled problem leaves the queue, or tells the
+ * itself; where there are several threads, long ones never have all of them, and no large ones do while small ones come
+ * (thread-reservation.ts), so that small ones are not stuck behind them. Time in the queue counts towards a problem's budget. A cancelled problem leaves the queue, or tells the
  * thread to stop; the thread itself is never killed for it. A thread that dies is replaced.
  */
 import type { Clock } from '../clock.js';
@@ -17,6 +17,7 @@ import { isBefore, SolveQueue } from './solve-queue.js';
 import { SolveTimes } from './solve-time.js';
 import type { SolveOutcome } from './solver-messages.js';
 import { type SolveTask, SolverThread } from './solver-thread.js';
+import { longMs, ThreadReservation } from './thread-reservation.js';
 
 export interface SolverPoolOptions {
   /** At least 1; default 2. */
@@ -46,8 +47,11 @@ class SolverPool implements HardSolver {
   readonly #small = new SolveQueue();
   readonly #large = new SolveQueue();
   readonly #times = new SolveTimes();
-  /** Threads that have a large problem in work, or one that may kill them: they get nothing else. */
-  readonly #exclusive = new Set<SolverThread>();
+  /** Threads that have a large problem in work, or one that may kill them: they get nothing else. With that problem. */
+  readonly #exclusive = new Map<SolverThread, SolveTask>();
+  readonly #reservation: ThreadReservation;
+  /** Looks again when the reservation ends; null where nothing waits for that. */
+  #cancelWake: (() => void) | null = null;
   #order = 0;
   #failedStarts = 0;
   #pumping = false;
@@ -57,6 +61,7 @@ class SolverPool implements HardSolver {
     this.#clock = options.clock;
     this.#entry = options.workerEntry ?? workerUrl(import.meta.url, 'solver-worker.js');
     this.#threads = new Array<SolverThread | null>(Math.max(1, options.threads ?? 2)).fill(null);
+    this.#reservation = new ThreadReservation(this.#threads.length);
     this.#startThreads();
   }
 
@@ -100,6 +105,7 @@ class SolverPool implements HardSolver {
         task.reject(new CoordinatorError('CANCELLED', 'cancelled while the assignment was solved'));
       };
       signal.addEventListener('abort', abort, { once: true });
+      if (task.retained) this.#reservation.observeSmall(nowMs);
       this.#queueOf(task).add(task);
       this.#schedulePump();
     });
@@ -119,9 +125,15 @@ class SolverPool implements HardSolver {
     return levelOf(busyMs, waitingMs) + this.#times.expectedMs('solve', agentCount, taskCount);
   }
 
+  threadsFor(agentCount: number, taskCount: number): number {
+    const expectedMs = this.#times.expectedMs('solve', agentCount, taskCount);
+    return this.#reservation.threadsFor(agentCount * taskCount, expectedMs, this.#clock.nowMs());
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#cancelWake?.();
     const waiting = this.#takeAll();
     const lost = await Promise.all(this.#threads.map(async (thread) => (thread === null ? [] : thread.close())));
     for (const task of [...waiting, ...lost.flat()]) {
@@ -147,6 +159,17 @@ class SolverPool implements HardSolver {
       task.reject(new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the assignment was solved'));
     }
     while (this.#sendRound());
+    this.#wakeForLarge(nowMs);
+  }
+
+  /** A large problem that waits only for the reservation's end is looked at again then. */
+  #wakeForLarge(nowMs: number): void {
+    const { endsMs } = this.#reservation;
+    if (this.#cancelWake !== null || this.#large.length === 0 || endsMs <= nowMs) return;
+    this.#cancelWake = this.#clock.after(endsMs - nowMs, () => {
+      this.#cancelWake = null;
+      this.#pump();
+    });
   }
 
   #queueOf(task: SolveTask): SolveQueue {
@@ -167,7 +190,7 @@ class SolverPool implements HardSolver {
       const large = this.#large.first;
       const small = this.#small.first;
       const largeFirst = large !== undefined && (small === undefined || isBefore(large, small));
-      if (largeFirst && !reserved && this.#mayStartLarge()) {
+      if (largeFirst && !reserved && this.#mayStart(large)) {
         // Where no thread is idle, the least busy one gets no more until it is.
         reserved = thread.messages > 0;
         if (reserved) continue;
@@ -183,12 +206,14 @@ class SolverPool implements HardSolver {
   }
 
   #send(thread: SolverThread, tasks: readonly SolveTask[], exclusive: boolean): void {
-    if (exclusive) this.#exclusive.add(thread);
+    if (exclusive) this.#exclusive.set(thread, tasks[0]!);
     thread.send(tasks, this.#clock.nowMs());
   }
 
-  #mayStartLarge(): boolean {
-    return this.#exclusive.size < Math.max(1, this.#threads.length - 1);
+  #mayStart(large: SolveTask): boolean {
+    let longCount = 0;
+    for (const { expectedMs } of this.#exclusive.values()) if (expectedMs >= longMs) longCount++;
+    return this.#reservation.mayStart(large.expectedMs, this.#exclusive.size, longCount, this.#clock.nowMs());
   }
 
   #withdraw(task: SolveTask): void {

@@ -14,7 +14,7 @@ import { Allowance } from './admission.js';
 import { type Newcomer, type Party, type QueuedJob, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
 
 export interface SolverStageOptions {
-  readonly solver: Pick<HardSolver, 'solve' | 'expectedMs'>;
+  readonly solver: Pick<HardSolver, 'solve' | 'expectedMs' | 'threadsFor'>;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'shed'>;
   /** Of the pool. */
@@ -88,8 +88,6 @@ export class SolverStage {
   readonly #room: WaitingRoom<SolveTicket>;
   readonly #times = new Map<number, ClassTimes>();
   readonly #allowance = new Allowance();
-  /** Problems that the pool takes side by side: one thread is kept for small ones. */
-  readonly #lanes: number;
   #comingMs = 0;
   #solvingMs = 0;
   #small = 0;
@@ -100,7 +98,6 @@ export class SolverStage {
   constructor(options: SolverStageOptions) {
     this.#options = options;
     this.#room = new WaitingRoom(options.limits);
-    this.#lanes = Math.max(1, options.threads - 1);
   }
 
   /** Problems that wait here. */
@@ -112,16 +109,20 @@ export class SolverStage {
     return this.#small + this.#large === 0 && this.#room.jobCount === 0;
   }
 
-  /** Milliseconds from the engine's answer, expected after `engineMs`, until the caller would have this call's. */
+  /**
+   * Milliseconds from the engine's answer, expected after `engineMs`, until the caller would have this call's. What is in front of it is taken to be
+   * spread over as many threads as may work on problems of its size; over all where that is not known.
+   */
   afterMs(
-    call: Pick<SolverCall, 'tenant' | 'priority' | 'deadlineMs'>,
+    call: Pick<SolverCall, 'tenant' | 'priority' | 'deadlineMs'> &
+      Partial<Pick<SolverCall, 'agentCount' | 'taskCount'>>,
     ownMs: number,
     engineMs = this.#engineMs,
   ): number {
     const nowMs = this.#options.clock.nowMs();
-    const { tenant, priority, deadlineMs } = call;
+    const { tenant, priority, deadlineMs, agentCount = 1, taskCount = 1 } = call;
     const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
-    const waitMs = (aheadMs + this.#solvingMs + this.#comingMs) / this.#lanes;
+    const waitMs = (aheadMs + this.#solvingMs + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
     const shortMs = waitMs > 0 ? Math.min(this.#allowance.ms, waitMs) : 0;
     return Math.max(waitMs - engineMs, 0) + shortMs + ownMs + wayBackMs;
   }
@@ -139,7 +140,7 @@ export class SolverStage {
   /** For calls that need no engine: throws PREDICTED_LATE where its answer would be late. On an idle pool it is tried. */
   assertInTime({ call, ownMs, costMs }: SolverPlace): void {
     const leftMs = call.deadlineMs - this.#options.clock.nowMs();
-    const neededMs = this.afterMs(call, ownMs, 0) - costMs / this.#lanes;
+    const neededMs = this.afterMs(call, ownMs, 0) - costMs / this.#lanesFor(call.agentCount, call.taskCount);
     if (neededMs <= leftMs || this.isIdle) return;
     this.#count('predicted_late');
     throw late(neededMs, leftMs);
@@ -242,10 +243,12 @@ export class SolverStage {
   #pump(): void {
     const nowMs = this.#options.clock.nowMs();
     if (this.#room.earliestStartByMs <= nowMs) this.#drop(nowMs);
+    const { threads } = this.#options;
+    const mostSmall = smallPerThread * threads;
     for (const ticket of this.#room.inOrder()) {
-      if (this.#small >= smallPerThread * this.#options.threads && this.#large >= this.#lanes + 1) return;
+      if (this.#small >= mostSmall && this.#large >= threads + 1) return;
       const isSmall = ticket.agents * ticket.tasks <= smallCells;
-      if (isSmall ? this.#small < smallPerThread * this.#options.threads : this.#large < this.#lanes + 1) {
+      if (isSmall ? this.#small < mostSmall : this.#large < this.#lanesFor(ticket.agents, ticket.tasks) + 1) {
         this.#room.take([ticket], ticket.costMs);
         void this.#run(ticket, isSmall);
       }
@@ -256,7 +259,9 @@ export class SolverStage {
     const { clock, solver } = this.#options;
     const { place, signal, deadlineMs, costMs } = ticket;
     const startedMs = clock.nowMs();
-    const isAlone = isSmall ? this.#small < this.#options.threads : this.#large < this.#lanes;
+    const isAlone = isSmall
+      ? this.#small < this.#options.threads
+      : this.#large < this.#lanesFor(ticket.agents, ticket.tasks);
     place.state = 'solving';
     this.#solvingMs += costMs;
     if (isSmall) this.#small++;
@@ -307,13 +312,17 @@ export class SolverStage {
   }
 
   #queueFull(why = ''): CoordinatorError {
-    const retryAfterMs = Math.max(1, Math.ceil((this.#solvingMs + this.#room.totalCostMs) / this.#lanes));
+    const retryAfterMs = Math.max(1, Math.ceil((this.#solvingMs + this.#room.totalCostMs) / this.#options.threads));
     const message = `${this.#room.depth} requests wait for a solver, which is the limit${why}; retry in ${retryAfterMs} ms`;
     return new CoordinatorError('QUEUE_FULL', message, { retryAfterMs });
   }
 
   #count(reason: ShedReason): void {
     this.#options.metrics.shed.inc({ reason });
+  }
+
+  #lanesFor(agentCount: number, taskCount: number): number {
+    return Math.max(1, this.#options.solver.threadsFor(agentCount, taskCount));
   }
 
   /** What a problem of this size takes a thread. */

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { HardProblem, HardSolver } from '../../src/assignment/hard.js';
 import { solveHard } from '../../src/assignment/solve.js';
 import { createSolverPool, type SolverPoolOptions } from '../../src/assignment/solver-pool.js';
+import { longMs, ThreadReservation } from '../../src/assignment/thread-reservation.js';
 import { systemClock } from '../../src/clock.js';
 import { settle, VirtualClock } from '../virtual-clock.js';
 import { distanceUtility, hardProblem, randomFrom, uniformUtility } from './assignment-problems.js';
@@ -199,7 +200,7 @@ describe('solver pool', () => {
     await expect(solver.solve(small(2), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
   });
 
-  it('keeps a thread free of large problems, so that small ones overtake them', async () => {
+  it('keeps a thread free of long problems, so that small ones overtake them', async () => {
     const solver = pool({ threads: 2 });
     const controller = new AbortController();
     const large = [
@@ -210,6 +211,52 @@ describe('solver pool', () => {
     await expect(solver.solve(small(1), { signal: nobody() })).resolves.toMatchObject({ solver: 'exact' });
     controller.abort();
     expect((await outcomes).map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
+  });
+
+  describe('with problems of middle length', () => {
+    /** Its threads answer a large problem only when another one of them has one, too. */
+    const meeting = (clock: VirtualClock): HardSolver =>
+      pool({ clock, threads: 2, workerEntry: new URL(`meeting-solver-worker.mjs?${pools.length}`, import.meta.url) });
+    const middle = (seed: number) => hardProblem(200, 200, uniformUtility(200, 200, seed));
+
+    it('uses every thread where no small ones come', async () => {
+      const solver = meeting(new VirtualClock());
+      expect(solver.threadsFor(200, 200)).toBe(2);
+      expect(solver.threadsFor(2500, 2500)).toBe(1);
+      await Promise.all([1, 2].map((seed) => solver.solve(middle(seed), { signal: nobody() })));
+    });
+
+    it('keeps a thread free for a second after a small one, and uses it again after that', async () => {
+      const clock = new VirtualClock();
+      const solver = meeting(clock);
+      await solver.solve(small(1), { signal: nobody() });
+      expect(solver.threadsFor(200, 200)).toBe(1);
+      let solved = 0;
+      const both = [1, 2].map(async (seed) => {
+        await solver.solve(middle(seed), { signal: nobody() });
+        solved++;
+      });
+      // A small one, sent after them, is answered by the thread that is kept free.
+      await settle();
+      await solver.solve(small(2), { signal: nobody() });
+      expect(solved).toBe(0);
+      clock.advance(999);
+      await solver.solve(small(3), { signal: nobody() });
+      expect(solved).toBe(0);
+      clock.advance(1000);
+      await Promise.all(both);
+    });
+
+    it('leaves a thread that no long one has, and lets long ones have the others', () => {
+      const reservation = new ThreadReservation(3);
+      expect(reservation.mayStart(longMs, 0, 0, 0)).toBe(true);
+      expect(reservation.mayStart(longMs, 1, 1, 0)).toBe(true);
+      expect(reservation.mayStart(longMs, 2, 2, 0)).toBe(false);
+      expect(reservation.mayStart(longMs, 2, 1, 0)).toBe(true);
+      expect(reservation.mayStart(longMs - 1, 2, 2, 0)).toBe(true);
+      expect(reservation.mayStart(longMs - 1, 3, 2, 0)).toBe(false);
+      expect(new ThreadReservation(1).mayStart(longMs, 0, 0, 0)).toBe(true);
+    });
   });
 
   it('loses only the problem that kills its thread', async () => {

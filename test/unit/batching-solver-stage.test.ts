@@ -1,14 +1,14 @@
 /** The way to the solver, under a virtual clock and a pool that takes as long as a test says. */
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
-import { plainHardProblem, type HardProblem, type HardResult } from '../../src/assignment/hard.js';
+import { plainHardProblem, smallCells, type HardProblem, type HardResult } from '../../src/assignment/hard.js';
 import type { RoomLimits } from '../../src/batching/queue.js';
 import { SolverStage, type SolverCall, type SolverPlace } from '../../src/batching/solver-stage.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { createMetrics } from '../../src/metrics.js';
 import { VirtualClock } from '../virtual-clock.js';
 
-/** Large: one at a time where there are two threads. */
+/** Large: one at a time on two threads, but where a test says otherwise. */
 const size = 300;
 
 interface Solved {
@@ -18,13 +18,14 @@ interface Solved {
   readonly controller: AbortController;
 }
 
-function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 10) {
+function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 10, threadsForLarge = 1) {
   const clock = new VirtualClock(1000);
   const metrics = createMetrics(new Registry());
   const started: HardProblem[] = [];
   let running: Promise<void> = Promise.resolve();
   const pool = {
     expectedMs: () => 10,
+    threadsFor: (agents: number, tasks: number) => (agents * tasks <= smallCells ? 2 : threadsForLarge),
     solve: (problem: HardProblem): Promise<HardResult> => {
       started.push(problem);
       const before = running;
@@ -88,6 +89,12 @@ describe('on the way to the solver', () => {
     await clock.advanceAsync(100);
     expect(order).toEqual(['a', 'b', 'd', 'c']);
     expect(stage.isIdle).toBe(true);
+  });
+
+  it('the pool gets one more large problem than it has threads for such', () => {
+    const { order, solve } = setUp({}, () => 10, 2);
+    for (const name of ['a', 'b', 'c', 'd']) solve(name);
+    expect(order).toEqual(['a', 'b', 'c']);
   });
 
   it('small problems do not wait behind large ones', () => {
@@ -157,6 +164,13 @@ describe('the outlook of a newcomer', () => {
     stage.leave(coming);
     stage.leave(coming);
     expect(stage.afterMs(callOf(), own, 0) - alone).toBe(30);
+  });
+
+  it('spreads what is in front over the threads that may work on such problems', () => {
+    const { stage, solve, callOf } = setUp({}, () => 10, 2);
+    const alone = stage.afterMs(callOf(), 10);
+    for (let i = 0; i < 4; i++) solve('a');
+    expect(stage.afterMs(callOf(), 10, 0) - alone).toBe(20);
   });
 
   it('follows what problems took, and forgets what is long ago', async () => {

@@ -13,6 +13,7 @@ import { VirtualClock } from '../virtual-clock.js';
 const solver: HardSolver = {
   solve: () => Promise.reject(new CoordinatorError('INTERNAL', 'nothing to solve')),
   expectedMs: () => 0,
+  threadsFor: () => 1,
   close: () => Promise.resolve(),
 };
 
