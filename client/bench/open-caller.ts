@@ -5,20 +5,18 @@
 import { readFileSync } from 'node:fs';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { coordinatePath, rawClient } from './messages.js';
-import { uniformSource } from './random-states.js';
 import { percentile } from './statistics.js';
 
 export interface OpenLoop {
   readonly address: string;
   /** Each holds one serialized CoordinateRequest; sent in turn. */
   readonly requestFiles: readonly string[];
-  /** In the mean: a Poisson process. */
+  /** Calls are sent at equal distances, over the connections in turn. */
   readonly ratePerSecond: number;
   readonly seconds: number;
   /** Of each call, from the moment it is sent. */
   readonly deadlineMs: number;
   readonly connections: number;
-  readonly seed: number;
 }
 
 /** Every call is in exactly one of `good`, `refused`, `late` and `failed`. */
@@ -48,7 +46,7 @@ const refusals = ['PREDICTED_LATE', 'QUEUE_FULL'] as const;
 const job = JSON.parse(process.argv[2]!) as OpenLoop;
 const requests = job.requestFiles.map((file) => readFileSync(file));
 const clients = Array.from({ length: job.connections }, () => rawClient(job.address));
-const scheduleMs = poissonTimes();
+const scheduleMs = pacedTimes();
 const goodMs: number[] = [];
 const refusedMs: number[] = [];
 const lagsMs: number[] = [];
@@ -56,14 +54,9 @@ let late = 0;
 let failed = 0;
 const unchanged = (bytes: Buffer): Buffer => bytes;
 
-function poissonTimes(): number[] {
-  const random = uniformSource(job.seed);
-  const times: number[] = [];
-  for (let nowMs = 0; ;) {
-    nowMs -= (1000 / job.ratePerSecond) * Math.log(1 - random());
-    if (nowMs >= 1000 * job.seconds) return times;
-    times.push(nowMs);
-  }
+function pacedTimes(): number[] {
+  const count = Math.floor(job.ratePerSecond * job.seconds);
+  return Array.from({ length: count }, (_, index) => (1000 * index) / job.ratePerSecond);
 }
 
 function isRefusal(error: ServiceError): boolean {
