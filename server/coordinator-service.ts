@@ -1,5 +1,6 @@
 /** The RPC handlers: decode, coordinate, encode. Every call is answered exactly once, counted, and logged where it failed. */
 import type { sendUnaryData, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { Cancellation, type CancelSignal } from '../src/cancellation.js';
 import type { Clock } from '../src/clock.js';
 import type { CallContext } from '../src/coordinator.js';
 import { CoordinatorError } from '../src/errors.js';
@@ -22,6 +23,8 @@ export interface Core {
   /** As `execution.engine` and `execution.device` say them. */
   readonly engine: string;
   readonly device: string;
+  /** False: `refusal` would refuse no call of so many bytes and with that deadline. Absent: it might. */
+  mayRefuse?(deadlineMs: number, requestBytes: number): boolean;
   /** Why a call would be refused now, before its request is decoded; null where it may be let in. Absent: every call may be. */
   refusal?(inquiry: RequestInquiry): CoordinatorError | null;
   decode(message: CoordinateRequestMessage): Problem;
@@ -63,18 +66,21 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
         const { deadlineMs, signal } = running;
         const tenant = tenantOf(call.metadata);
         const requestBytes = call.request.length;
-        const { requestId, policy, priority, isHard } = outlineOf(call.request);
-        running.requestId = requestId;
-        const refused = core().refusal?.({ policy, priority, isHard, tenant, deadlineMs, requestBytes });
-        if (refused != null) throw refused;
-        const message = deserialize(() => coordinateMethod.requestDeserialize(call.request));
+        const current = core();
+        if (current.mayRefuse?.(deadlineMs, requestBytes) !== false) {
+          const { requestId, policy, priority, isHard } = outlineOf(call.request);
+          running.requestId = requestId;
+          const refused = current.refusal?.({ policy, priority, isHard, tenant, deadlineMs, requestBytes });
+          if (refused != null) throw refused;
+        }
+        const message = requestOf(call, running);
         running.requestId = message.requestId;
-        const problem = core().decode(message);
+        const problem = current.decode(message);
         assertChangeIsKnown(problem.assignment);
         const decodeMs = clock.nowMs() - running.arrivedMs;
         options.metrics.stageDuration.observe({ stage: 'decode' }, decodeMs / 1000);
         const context = { deadlineMs, signal, decodeMs, tenant, requestBytes };
-        const result = await core().coordinate(problem, context);
+        const result = await current.coordinate(problem, context);
         const encodeStartMs = clock.nowMs();
         const bytes = coordinateMethod.responseSerialize(encodeAnswer(result, problem));
         options.metrics.stageDuration.observe({ stage: 'encode' }, (clock.nowMs() - encodeStartMs) / 1000);
@@ -90,9 +96,19 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
 
 interface UnaryCall extends RunningCall {
   /** Aborted when the caller goes away or its deadline passes, never after the answer. */
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   /** Written once the request is read. */
   requestId: string;
+}
+
+/** The call is found in the log by its id even where its request cannot be read. */
+function requestOf(call: Call, running: UnaryCall): CoordinateRequestMessage {
+  try {
+    return deserialize(() => coordinateMethod.requestDeserialize(call.request));
+  } catch (thrown) {
+    running.requestId = outlineOf(call.request).requestId;
+    throw thrown;
+  }
 }
 
 /** Runs a call and replies once, whatever happens: never rejects, never throws. */
@@ -105,16 +121,16 @@ async function answer(
 ): Promise<void> {
   const { clock, state } = options;
   const arrivedMs = clock.nowMs();
-  const controller = new AbortController();
+  const cancellation = new Cancellation();
   let answered = false;
   // grpc-js emits `cancelled` at the end of every call, also of one that went well.
   let taken: (() => void) | null = null;
   call.once('cancelled', () => {
     if (answered) taken?.();
-    else controller.abort();
+    else cancellation.abort();
   });
   const deadlineMs = arrivedMs + timeLeftMs(call);
-  const running: UnaryCall = { arrivedMs, deadlineMs, signal: controller.signal, requestId: '' };
+  const running: UnaryCall = { arrivedMs, deadlineMs, signal: cancellation, requestId: '' };
   const fail = (error: CoordinatorError): void => {
     if (answered) return;
     answered = true;
@@ -123,7 +139,7 @@ async function answer(
   };
   const cutOff = (): void => {
     fail(new CoordinatorError('DRAINING', 'the server shut down before the answer was ready'));
-    controller.abort();
+    cancellation.abort();
   };
   try {
     state.openCall(cutOff);
@@ -134,7 +150,7 @@ async function answer(
     }
     const bytes = await run(running);
     if (bytes.length > options.maxMessageBytes) throw answerTooLarge(bytes.length, options.maxMessageBytes);
-    if (controller.signal.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
+    if (cancellation.aborted) throw new CoordinatorError('CANCELLED', 'the call was cancelled');
     answered = true;
     taken = options.unread.wrote(call, bytes.length);
     reply(null, bytes);

@@ -121,6 +121,7 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       return ladder.device;
     },
     decode: (message) => decodeRequest(message, { policies, limits }),
+    mayRefuse: (deadlineMs, requestBytes) => coordinator.mayRefuse(deadlineMs, requestBytes),
     refusal: ({ policy, isHard, ...inquiry }) =>
       coordinator.refusal({ ...inquiry, isHard: isHard ?? isHardByDefault(policies, policy) }),
     coordinate: (problem, context) => coordinator.coordinate(problem, context),

@@ -6,6 +6,7 @@ import type { HardResult, HardSolver } from './assignment/hard.js';
 import type { JobResult, JobRunner } from './batching/job.js';
 import type { RoomLimits } from './batching/queue.js';
 import { SolverStage, type SolverPlace } from './batching/solver-stage.js';
+import type { CancelSignal } from './cancellation.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
 import { answerLargeCall } from './large/large-call.js';
@@ -37,7 +38,7 @@ export interface CallContext {
   /** On the clock's scale; Infinity where the caller set none. */
   readonly deadlineMs: number;
   /** Aborted where the caller goes away. */
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   readonly decodeMs: number;
   /** As the caller names itself in its metadata; '' where it does not. */
   readonly tenant?: string;
@@ -88,6 +89,11 @@ export class Coordinator {
     this.#options = options;
     const { solver, clock, metrics, solverThreads = 1, limits = { maxQueue: Infinity } } = options;
     this.#solving = new SolverStage({ solver, clock, metrics, threads: solverThreads, limits });
+  }
+
+  /** False: `refusal` would refuse no call of so many bytes and with that deadline. Costs little. */
+  mayRefuse(deadlineMs: number, requestBytes: number): boolean {
+    return !this.#solving.isCalm || this.#options.runner.mayRefuse?.(deadlineMs, requestBytes) !== false;
   }
 
   /** Why a call would be refused now whatever its request holds, which is counted as a refusal; null where it may be let in. */
@@ -258,10 +264,11 @@ export class Coordinator {
 }
 
 class StageTimes {
-  readonly #microseconds = new Map<StageName, number>();
+  readonly #stages: { readonly stage: StageName; readonly microseconds: number }[] = [];
 
+  /** Each stage once. */
   add(stage: StageName, ms: number): void {
-    this.#microseconds.set(stage, Math.max(ms, 0) * 1000);
+    this.#stages.push({ stage, microseconds: Math.max(ms, 0) * 1000 });
   }
 
   /** A call with several jobs waits for its slowest one, which is the one reported. */
@@ -285,8 +292,8 @@ class StageTimes {
     this.add('transfer_out', transferOutMs);
   }
 
-  list(): { stage: StageName; microseconds: number }[] {
-    return [...this.#microseconds].map(([stage, microseconds]) => ({ stage, microseconds }));
+  list(): ExecutionReport['stages'] {
+    return this.#stages;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Every metric of the service, defined once. Seconds and base units; labels are bounded. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { CallHistogram } from './call-histogram.js';
 
 /** 50 us to 10 s, about 2.2 apart: fine enough for a tick's budget, coarse enough to aggregate. */
 export const latencyBucketsSeconds = [
@@ -25,8 +26,8 @@ export type FailoverReason =
   'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
 
 export interface Metrics {
-  readonly requestDuration: Histogram<'code'>;
-  readonly stageDuration: Histogram<'stage'>;
+  readonly requestDuration: CallHistogram<'code'>;
+  readonly stageDuration: CallHistogram<'stage'>;
   readonly batchSize: Histogram;
   readonly paddingRatio: Histogram;
   readonly queueDepth: Gauge;
@@ -44,10 +45,10 @@ export interface Metrics {
   readonly compileDuration: Histogram;
   readonly executableCache: Counter<'result'>;
   readonly executableResidentBytes: Gauge<'engine' | 'device'>;
-  readonly marginalError: Histogram;
-  readonly outlierRatio: Histogram;
-  readonly churnRatio: Histogram;
-  readonly assignmentGap: Histogram;
+  readonly marginalError: CallHistogram;
+  readonly outlierRatio: CallHistogram;
+  readonly churnRatio: CallHistogram;
+  readonly assignmentGap: CallHistogram;
   readonly assignmentSolver: Counter<'solver'>;
 }
 
@@ -66,17 +67,19 @@ export function createMetrics(registry: Registry): Metrics {
     },
   });
   return {
-    requestDuration: new Histogram({
+    requestDuration: new CallHistogram({
       name: 'coordinate_request_duration_seconds',
       help: 'Coordinate calls, from arrival to answer, by gRPC status.',
-      labelNames: ['code'],
-      ...latency,
+      labelName: 'code',
+      buckets: latencyBucketsSeconds,
+      registry,
     }),
-    stageDuration: new Histogram({
+    stageDuration: new CallHistogram({
       name: 'coordinate_stage_duration_seconds',
       help: 'Stages of Coordinate calls.',
-      labelNames: ['stage'],
-      ...latency,
+      labelName: 'stage',
+      buckets: latencyBucketsSeconds,
+      registry,
     }),
     batchSize: new Histogram({
       name: 'coordinate_batch_size',
@@ -163,29 +166,29 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['engine', 'device'],
       registers,
     }),
-    marginalError: new Histogram({
+    marginalError: new CallHistogram({
       name: 'coordinate_marginal_error',
       help: 'Greater of row and column error of soft plans.',
       buckets: [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1],
-      registers,
+      registry,
     }),
-    outlierRatio: new Histogram({
+    outlierRatio: new CallHistogram({
       name: 'coordinate_outlier_ratio',
       help: 'Share of unmasked agents flagged as outliers.',
       buckets: ratioBuckets,
-      registers,
+      registry,
     }),
-    churnRatio: new Histogram({
+    churnRatio: new CallHistogram({
       name: 'coordinate_churn_ratio',
       help: 'Share of agents whose task differs from the previous one.',
       buckets: ratioBuckets,
-      registers,
+      registry,
     }),
-    assignmentGap: new Histogram({
+    assignmentGap: new CallHistogram({
       name: 'coordinate_assignment_gap',
       help: 'Certified optimality gap of hard assignments.',
       buckets: [0, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.5, 1],
-      registers,
+      registry,
     }),
     assignmentSolver: new Counter({
       name: 'coordinate_assignment_solver_total',

@@ -56,14 +56,17 @@ export function encodeTickState(state: TickState): Uint8Array {
   view.setUint32(44, agentTexts.length, true);
   view.setUint32(48, taskTexts.length, true);
   let at = headerBytes;
-  if (taskOfAgent !== null)
-    for (let i = 0; i < taskOfAgent.length; i++, at += 4) view.setInt32(at, taskOfAgent[i]!, true);
+  if (taskOfAgent !== null) {
+    new Int32Array(bytes.buffer, at, taskOfAgent.length).set(taskOfAgent);
+    at += 4 * taskOfAgent.length;
+  }
   for (const reals of [taskPrices, columnPotential, centroid]) {
     if (reals === null) continue;
-    for (let j = 0; j < reals.length; j++, at += 4) {
-      const value = Math.fround(reals[j]!);
-      view.setFloat32(at, Number.isFinite(value) ? value : NaN, true);
-    }
+    const written = new Float32Array(bytes.buffer, at, reals.length);
+    written.set(reals);
+    // An infinity, also one that float32 made, less itself is not a number.
+    for (let j = 0; j < written.length; j++) if (written[j]! - written[j]! !== 0) written[j] = NaN;
+    at += 4 * reals.length;
   }
   for (const ids of [agentIds, taskIds]) {
     if (ids === null) continue;

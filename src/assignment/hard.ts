@@ -1,4 +1,5 @@
 /** The hard assignment's problem and answer, shared by the solvers, the worker threads and the coordinator. */
+import type { CancelSignal } from '../cancellation.js';
 import type { Solver } from '../problem.js';
 
 /** Plain data, cloned or transferred to a solver thread. */
@@ -87,7 +88,7 @@ export function plainHardProblem(count: number, utility: Float32Array, solver: S
 
 export interface SolveOptions {
   /** Rejects with CANCELLED when it aborts. */
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   /** On the injected clock's scale; Infinity: none. Waiting problems are solved in its order. */
   readonly deadlineMs?: number;
 }

@@ -26,7 +26,7 @@ import { checkJob, packBatch, unpackSlot } from './pack.js';
 import { type CostedJob, PendingSubmission, type Ticket } from './pending.js';
 import { decide, type BatchingView, type BatchLimits, type PlannedBatch } from './policy.js';
 import type { ProgramSource, RunFailure } from './program-source.js';
-import { type Newcomer, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
+import { leastShare, type Newcomer, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
 import { holdsNaN } from './run-check.js';
 
 /** A submission with many jobs counts once. */
@@ -59,6 +59,11 @@ const packSmoothing = 0.1;
 
 /** Batches that other engines than the active one may have before nothing more is handed out. */
 const batchesElsewhere = 2;
+
+/** A newcomer may have to wait for so much more than for all that waits: what is owed to lower priorities. */
+const mostAheadShare = 1 + leastShare;
+/** More than what comes after an engine's answer to a call that needs no solver, or finds it idle, and what predictions may be short of. */
+const leisureMs = 50;
 
 /** What a prediction is counted to have been short of where the request had to be given up, at least. */
 const longestMissMs = 5;
@@ -136,6 +141,15 @@ export class Batcher implements JobRunner {
     } catch (thrown) {
       return CoordinatorError.from(thrown);
     }
+  }
+
+  mayRefuse(deadlineMs: number, bytes: number): boolean {
+    if (!this.#room.hasRoomFor(bytes)) return true;
+    if (deadlineMs === Infinity) return false;
+    const nowMs = this.#options.clock.nowMs();
+    const { concurrency } = this.#options.store;
+    const waitMs = this.#busyMs(nowMs) + (this.#room.totalCostMs * mostAheadShare) / concurrency;
+    return nowMs + waitMs + leisureMs > deadlineMs;
   }
 
   /** Refuses what comes from now on and dispatches the rest without holding it back. Resolves when all is answered. */
@@ -231,15 +245,19 @@ export class Batcher implements JobRunner {
 
   #loadFor(newcomer: Newcomer, nowMs: number): Load {
     const { concurrency } = this.#options.store;
-    let engineMs = this.#room.aheadMs(newcomer);
-    const aheadMs = engineMs / concurrency;
-    engineMs = 0;
+    const aheadMs = this.#room.aheadMs(newcomer) / concurrency;
+    const isIdle = this.#running.size === 0 && this.#room.jobCount === 0;
+    return { nowMs, busyMs: this.#busyMs(nowMs), aheadMs, isIdle, allowanceMs: this.#allowance.ms };
+  }
+
+  /** Until the engine has done all that it has. */
+  #busyMs(nowMs: number): number {
+    let engineMs = 0;
     for (const { begunMs, expectedMs } of this.#running) {
       if (expectedMs !== Infinity)
         engineMs += begunMs === null ? expectedMs : Math.max(begunMs + expectedMs - nowMs, 0);
     }
-    const isIdle = this.#running.size === 0 && this.#room.jobCount === 0;
-    return { nowMs, busyMs: engineMs / concurrency, aheadMs, isIdle, allowanceMs: this.#allowance.ms };
+    return engineMs / this.#options.store.concurrency;
   }
 
   #refuseLate(load: Load, prospect: Prospect): never {

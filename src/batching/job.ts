@@ -1,4 +1,5 @@
 /** A job is one problem's share of a batch: what the batcher queues, packs, runs and splits. */
+import type { CancelSignal } from '../cancellation.js';
 import type { Parameters } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
@@ -45,7 +46,7 @@ export interface Submission {
   /** On the injected clock's scale; Infinity where the caller set none. */
   readonly deadlineMs: number;
   /** Aborted where the caller goes away; the batcher listens until it answers. */
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   /** Called once, when the first of the jobs leaves the queue for an engine. */
   readonly onBegun?: () => void;
 }
@@ -82,6 +83,8 @@ export interface JobRunner {
    * calls before they are decoded. A refusal is counted as one.
    */
   refusal?(inquiry: Inquiry): CoordinatorError | null;
+  /** False: `refusal` would refuse no call of so many bytes and with that deadline, whoever's it is. For less than that costs. Absent: it might. */
+  mayRefuse?(deadlineMs: number, bytes: number): boolean;
 }
 
 /** What is known of a submission before its jobs are. */

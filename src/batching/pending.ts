@@ -1,4 +1,5 @@
 /** One submission between admission and answer. Settles exactly once, whoever is first: results, failure, deadline or caller. */
+import type { CancelSignal } from '../cancellation.js';
 import type { LoadedProgram } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Job, JobResult, Submission } from './job.js';
@@ -46,7 +47,7 @@ export class PendingSubmission implements Party {
   readonly predictedEndMs: number | null;
   readonly promise: Promise<readonly JobResult[]>;
   readonly tickets: readonly Ticket[];
-  readonly #signal: AbortSignal;
+  readonly #signal: CancelSignal;
   readonly #onAbort: () => void;
   readonly #results: JobResult[];
   #unanswered: number;

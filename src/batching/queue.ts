@@ -49,7 +49,7 @@ export interface RoomLimits {
 export const patienceMs = 10_000;
 
 /** Of the engine time of higher priorities, what a lower one that waits is owed. */
-const leastShare = 1 / 8;
+export const leastShare = 1 / 8;
 
 /** When a job should be done at the latest, for the order among its like: `dueMs`, or `patienceMs` after its arrival. */
 export function urgencyOf(enqueuedMs: number, dueMs: number): number {
@@ -107,6 +107,11 @@ export class WaitingRoom<J extends QueuedJob> {
   /** What the submissions in the room hold. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Whether a newcomer that holds so much displaces nobody. */
+  hasRoomFor(bytes: number): boolean {
+    return this.depth < this.#maxQueue && (this.depth === 0 || this.#bytes + bytes <= this.#maxBytes);
   }
 
   /** Of all jobs in the room. */

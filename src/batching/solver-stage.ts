@@ -6,6 +6,7 @@
  * all that will be solved before it.
  */
 import { smallCells, type HardProblem, type HardResult, type HardSolver } from '../assignment/hard.js';
+import type { CancelSignal } from '../cancellation.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { Metrics, ShedReason } from '../metrics.js';
@@ -49,10 +50,18 @@ export interface SolverPlace {
 interface SolveTicket extends QueuedJob {
   readonly place: SolverPlace;
   readonly problem: () => HardProblem;
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   readonly resolve: (result: HardResult) => void;
   readonly reject: (error: Error) => void;
   readonly predictedMs: number;
+}
+
+/** A problem that the pool has. */
+interface Solving {
+  readonly costMs: number;
+  readonly isSmall: boolean;
+  /** When a thread was free for it; null while others are before it. */
+  begunMs: number | null;
 }
 
 /** Small problems in the pool for each thread. */
@@ -89,7 +98,8 @@ export class SolverStage {
   readonly #times = new Map<number, ClassTimes>();
   readonly #allowance = new Allowance();
   #comingMs = 0;
-  #solvingMs = 0;
+  /** What the pool has, in the order of handing in. */
+  readonly #solving = new Set<Solving>();
   #small = 0;
   #large = 0;
   /** How long calls lately took from admission to here. */
@@ -103,6 +113,11 @@ export class SolverStage {
   /** Problems that wait here. */
   get depth(): number {
     return this.#room.depth;
+  }
+
+  /** Idle, and next to nothing is on its way here: a call that comes now is let in. */
+  get isCalm(): boolean {
+    return this.isIdle && this.#comingMs < leastMs;
   }
 
   get isIdle(): boolean {
@@ -122,7 +137,7 @@ export class SolverStage {
     const nowMs = this.#options.clock.nowMs();
     const { tenant, priority, deadlineMs, agentCount = 1, taskCount = 1 } = call;
     const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
-    const waitMs = (aheadMs + this.#solvingMs + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
+    const waitMs = (aheadMs + this.#solvingMs(nowMs) + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
     const shortMs = waitMs > 0 ? Math.min(this.#allowance.ms, waitMs) : 0;
     return Math.max(waitMs - engineMs, 0) + shortMs + ownMs + wayBackMs;
   }
@@ -159,7 +174,7 @@ export class SolverStage {
   }
 
   /** Solves, in its turn, what `problem` then gives. PREDICTED_LATE where it can no longer be solved in time; QUEUE_FULL where it is displaced. */
-  solve(place: SolverPlace, problem: () => HardProblem, signal: AbortSignal): Promise<HardResult> {
+  solve(place: SolverPlace, problem: () => HardProblem, signal: CancelSignal): Promise<HardResult> {
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
     const { call, ownMs, costMs } = place;
@@ -263,7 +278,8 @@ export class SolverStage {
       ? this.#small < this.#options.threads
       : this.#large < this.#lanesFor(ticket.agents, ticket.tasks);
     place.state = 'solving';
-    this.#solvingMs += costMs;
+    const solving: Solving = { costMs, isSmall, begunMs: isAlone ? startedMs : null };
+    this.#solving.add(solving);
     if (isSmall) this.#small++;
     else this.#large++;
     let result: HardResult | null = null;
@@ -273,10 +289,10 @@ export class SolverStage {
     } catch (thrown) {
       failure = CoordinatorError.from(thrown);
     }
-    this.#solvingMs = Math.max(this.#solvingMs - costMs, 0);
     if (isSmall) this.#small--;
     else this.#large--;
     const endedMs = clock.nowMs();
+    this.#endSolving(solving, endedMs);
     // One that was cut off would have taken longer still.
     const tookMs = endedMs - startedMs;
     if (isAlone && (result !== null || tookMs > place.costMs)) this.#learn(place.call, tookMs, endedMs);
@@ -284,6 +300,25 @@ export class SolverStage {
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);
+  }
+
+  /** Thread time that the pool still needs for what it has. */
+  #solvingMs(nowMs: number): number {
+    let totalMs = 0;
+    for (const { costMs, begunMs } of this.#solving)
+      totalMs += begunMs === null ? costMs : Math.max(costMs - (nowMs - begunMs), 0);
+    return totalMs;
+  }
+
+  /** The next of its kind is taken to begin where one ended. */
+  #endSolving(ended: Solving, nowMs: number): void {
+    this.#solving.delete(ended);
+    if (ended.begunMs === null) return;
+    for (const next of this.#solving) {
+      if (next.begunMs !== null || next.isSmall !== ended.isSmall) continue;
+      next.begunMs = nowMs;
+      return;
+    }
   }
 
   #drop(nowMs: number): void {
@@ -312,7 +347,10 @@ export class SolverStage {
   }
 
   #queueFull(why = ''): CoordinatorError {
-    const retryAfterMs = Math.max(1, Math.ceil((this.#solvingMs + this.#room.totalCostMs) / this.#options.threads));
+    const retryAfterMs = Math.max(
+      1,
+      Math.ceil((this.#solvingMs(this.#options.clock.nowMs()) + this.#room.totalCostMs) / this.#options.threads),
+    );
     const message = `${this.#room.depth} requests wait for a solver, which is the limit${why}; retry in ${retryAfterMs} ms`;
     return new CoordinatorError('QUEUE_FULL', message, { retryAfterMs });
   }
@@ -361,7 +399,7 @@ function late(neededMs: number, leftMs: number): CoordinatorError {
   return new CoordinatorError('PREDICTED_LATE', message, { retryAfterMs: Math.max(1, Math.ceil(neededMs - leftMs)) });
 }
 
-function cancelled(signal: AbortSignal): CoordinatorError {
+function cancelled(signal: CancelSignal): CoordinatorError {
   return signal.reason instanceof CoordinatorError
     ? signal.reason
     : new CoordinatorError('CANCELLED', 'cancelled before the assignment was solved');

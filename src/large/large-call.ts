@@ -1,4 +1,5 @@
 /** A call beyond every bucket, as the coordinator answers it: one trip to the thread for large problems. */
+import type { CancelSignal } from '../cancellation.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
@@ -17,7 +18,7 @@ export interface LargeCallOptions {
 
 export interface LargeCallContext {
   readonly deadlineMs: number;
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   readonly decodeMs: number;
   readonly onBegun?: () => void;
 }

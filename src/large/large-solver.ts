@@ -3,6 +3,7 @@
  * of small problems never wait for one. The thread starts with the first problem; one that dies is replaced by the next.
  */
 import { Worker } from 'node:worker_threads';
+import type { CancelSignal } from '../cancellation.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { workerUrl } from '../worker-url.js';
@@ -17,7 +18,7 @@ export interface LargeSolverOptions {
 }
 
 export interface LargeSolveOptions {
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   /** On the clock's scale; Infinity: none. */
   readonly deadlineMs: number;
 }

@@ -203,22 +203,22 @@ export function shapeIn(tensor: TensorSignature, bucket: Bucket): number[] {
   );
 }
 
-/** Equal keys: the same program for equal buckets. Field order is fixed, so the text is canonical. */
+/** Equal keys: the same program for equal buckets. A JSON array, written out: it is made for every call. Field order is fixed, so the text is canonical. */
 export function specKey(spec: ProgramSpec): string {
   const { parameters, projection: p, utility: u, utilityOut, soft: s, consensus: c } = spec;
-  return JSON.stringify([
-    parameters,
-    p && [p.width, p.kinds],
-    u &&
-      (u.source === 'given'
-        ? ['given']
+  const projection = p === null ? 'null' : `[${p.width},${p.kinds}]`;
+  const utility =
+    u === null
+      ? 'null'
+      : u.source === 'given'
+        ? '["given"]'
         : u.source === 'distance'
-          ? ['distance', u.width]
-          : ['bilinear', u.agentWidth, u.taskWidth]),
-    utilityOut,
-    s && [s.form, s.iterations, s.bias, s.slack, s.plan, s.topK, s.potentials],
-    c && [c.source, c.width, c.iterations, c.start],
-  ]);
+          ? `["distance",${u.width}]`
+          : `["bilinear",${u.agentWidth},${u.taskWidth}]`;
+  const soft =
+    s === null ? 'null' : `["${s.form}",${s.iterations},${s.bias},${s.slack},${s.plan},${s.topK},${s.potentials}]`;
+  const consensus = c === null ? 'null' : `["${c.source}",${c.width},${c.iterations},"${c.start}"]`;
+  return `[${JSON.stringify(parameters)},${projection},${utility},${utilityOut},${soft},${consensus}]`;
 }
 
 /** As `execution.bucket` says it: `b8 n128 m128`. */

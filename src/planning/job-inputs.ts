@@ -137,7 +137,7 @@ function spreadRows({ agentActive, taskActive }: Problem): Float32Array {
 }
 
 function asFloats(active: Uint8Array): Float32Array {
-  return Float32Array.from(active);
+  return new Float32Array(active);
 }
 
 function vector(data: Float32Array): JobTensor {

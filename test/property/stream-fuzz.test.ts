@@ -4,6 +4,7 @@
  */
 import * as grpc from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { CancelSignal } from '../../src/cancellation.js';
 import type { Answer, Problem } from '../../src/problem.js';
 import type { CallContext } from '../../src/coordinator.js';
 import { loadConfig } from '../../src/config.js';
@@ -102,7 +103,7 @@ class RandomCore implements RunnableCore {
 }
 
 /** Rejects with CANCELLED when the signal aborts. */
-function pause(delayMs: number, signal?: AbortSignal): Promise<void> {
+function pause(delayMs: number, signal?: CancelSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, delayMs);
     const abort = (): void => {

@@ -1,0 +1,95 @@
+/** A histogram for what is observed with every call: finding a label's counts takes no text to be made and no object to be checked. */
+import type { Histogram, Registry } from 'prom-client';
+
+interface Counts {
+  /** One for each bucket, not cumulative, and one for what is beyond the last. */
+  readonly inBucket: Float64Array;
+  sum: number;
+}
+
+/** As a registry reads it. */
+export interface MetricSnapshot {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'histogram';
+  readonly aggregator: 'sum';
+  readonly values: readonly {
+    readonly metricName: string;
+    readonly labels: Readonly<Record<string, string | number>>;
+    readonly value: number;
+  }[];
+}
+
+export interface CallHistogramOptions<T extends string> {
+  readonly name: string;
+  readonly help: string;
+  /** Upper bounds, ascending. */
+  readonly buckets: readonly number[];
+  /** The only label; absent: there is none. */
+  readonly labelName?: T;
+  readonly registry: Registry;
+}
+
+/** With at most one label. Shows what prom-client's histogram shows of the same observations. */
+export class CallHistogram<T extends string = never> {
+  readonly name: string;
+  readonly type = 'histogram';
+  readonly #options: CallHistogramOptions<T>;
+  readonly #buckets: readonly number[];
+  readonly #counts = new Map<string, Counts>();
+
+  constructor(options: CallHistogramOptions<T>) {
+    this.name = options.name;
+    this.#options = options;
+    this.#buckets = options.buckets;
+    this.reset();
+    // A registry reads `name` and `type`, and calls `get` and `reset`.
+    options.registry.registerMetric(this as unknown as Histogram);
+  }
+
+  observe(value: number): void;
+  observe(labels: Readonly<Record<T, string>>, value: number): void;
+  observe(labels: number | Readonly<Record<T, string>>, value = 0): void {
+    if (typeof labels === 'number') this.#count('', labels);
+    else this.#count(labels[this.#options.labelName!], value);
+  }
+
+  get(): Promise<MetricSnapshot> {
+    const { name, type } = this;
+    const { help, labelName } = this.#options;
+    const values: MetricSnapshot['values'][number][] = [];
+    for (const [label, { inBucket, sum }] of this.#counts) {
+      const labels = labelName === undefined ? {} : { [labelName]: label };
+      let count = 0;
+      for (let i = 0; i < inBucket.length; i++) {
+        count += inBucket[i]!;
+        const le = this.#buckets[i] ?? '+Inf';
+        values.push({ labels: { le, ...labels }, value: count, metricName: `${name}_bucket` });
+      }
+      values.push({ labels, value: sum, metricName: `${name}_sum` });
+      values.push({ labels, value: count, metricName: `${name}_count` });
+    }
+    return Promise.resolve({ name, help, type, aggregator: 'sum', values });
+  }
+
+  reset(): void {
+    this.#counts.clear();
+    if (this.#options.labelName === undefined) this.#countsOf('');
+  }
+
+  #count(label: string, value: number): void {
+    if (!Number.isFinite(value)) throw new TypeError(`${this.name}: expected a finite number, received ${value}`);
+    const counts = this.#counts.get(label) ?? this.#countsOf(label);
+    const buckets = this.#buckets;
+    let at = 0;
+    while (at < buckets.length && value > buckets[at]!) at++;
+    counts.inBucket[at]!++;
+    counts.sum += value;
+  }
+
+  #countsOf(label: string): Counts {
+    const counts = { inBucket: new Float64Array(this.#buckets.length + 1), sum: 0 };
+    this.#counts.set(label, counts);
+    return counts;
+  }
+}

@@ -1,0 +1,35 @@
+/** How a call learns that its caller has gone away. Made for every call, which an AbortController is too heavy for. */
+
+/** What is used of an AbortSignal, which is one. */
+export interface CancelSignal {
+  readonly aborted: boolean;
+  /** Why, where that is known. */
+  readonly reason?: unknown;
+  /** Called at most once: nothing is aborted twice. */
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once: true }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+export class Cancellation implements CancelSignal {
+  #aborted = false;
+  readonly #listeners: (() => void)[] = [];
+
+  get aborted(): boolean {
+    return this.#aborted;
+  }
+
+  addEventListener(_type: 'abort', listener: () => void): void {
+    if (!this.#aborted) this.#listeners.push(listener);
+  }
+
+  removeEventListener(_type: 'abort', listener: () => void): void {
+    const at = this.#listeners.indexOf(listener);
+    if (at >= 0) this.#listeners.splice(at, 1);
+  }
+
+  /** Calls who listens, in turn; one that is taken off by another before its turn is not called. */
+  abort(): void {
+    this.#aborted = true;
+    for (let next = this.#listeners.shift(); next !== undefined; next = this.#listeners.shift()) next();
+  }
+}
