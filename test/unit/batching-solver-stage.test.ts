@@ -173,6 +173,16 @@ describe('the outlook of a newcomer', () => {
     expect(stage.afterMs(callOf(), 10, 0) - alone).toBe(20);
   });
 
+  it('counts only what is left of a problem that a thread is at', async () => {
+    const { clock, stage, solve, callOf } = setUp();
+    const alone = stage.afterMs(callOf(), 10, 0);
+    for (let i = 0; i < 3; i++) solve('a');
+    await clock.advanceAsync(4);
+    expect(stage.afterMs(callOf(), 10, 0) - alone).toBe(26);
+    await clock.advanceAsync(13);
+    expect(stage.afterMs(callOf(), 10, 0) - alone).toBe(13);
+  });
+
   it('follows what problems took, and forgets what is long ago', async () => {
     const { clock, stage, solve, callOf } = setUp({}, () => 80);
     solve('a');
