@@ -49,7 +49,7 @@ export function jobOf(problem: Problem, spec: ProgramSpec): PlannedJob {
   if (spec.soft !== null && assignment !== null) {
     addSoftInputs(inputs, problem, assignment, spec, activeAgents);
     const start = warmPotential(problem, assignment, spec.soft.form);
-    inputs.set('initial_column_potential', vector(start ?? new Float32Array(problem.taskCount)));
+    inputs.set('initial_column_potential', vector(start ?? constants(problem.taskCount, 0)));
     warmStartUsed = start !== null;
   }
   if (spec.consensus !== null && problem.consensus !== null && problem.responses !== null) {
@@ -137,7 +137,21 @@ function spreadRows({ agentActive, taskActive }: Problem): Float32Array {
 }
 
 function asFloats(active: Uint8Array): Float32Array {
-  return new Float32Array(active);
+  return active.includes(0) ? new Float32Array(active) : constants(active.length, 1);
+}
+
+/** Inputs that many calls have alike are kept, one for each length, up to this length. */
+const longestKept = 4096;
+const kept = { 0: new Map<number, Float32Array>(), 1: new Map<number, Float32Array>() } as const;
+
+/** `value` so many times. Shared: not to be written to. */
+function constants(length: number, value: 0 | 1): Float32Array {
+  let found = kept[value].get(length);
+  if (found === undefined) {
+    found = new Float32Array(length).fill(value);
+    if (length <= longestKept) kept[value].set(length, found);
+  }
+  return found;
 }
 
 function vector(data: Float32Array): JobTensor {
