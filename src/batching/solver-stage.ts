@@ -3,7 +3,7 @@
  *
  * The pool is given no more than keeps its threads busy; the rest waits here, in a room of its own, where it can be put in order, left out where it would be late,
  * and given up at no cost. Problems that are still with the engine are counted as coming, so that a newcomer's outlook holds
- * all that will be solved before it.
+ * all that will be solved before it. Past 400 lines, as the outlook and the books it is read from change together.
  */
 import { smallCells, type HardProblem, type HardResult, type HardSolver } from '../assignment/hard.js';
 import type { CancelSignal } from '../cancellation.js';
@@ -133,12 +133,13 @@ export class SolverStage {
       Partial<Pick<SolverCall, 'agentCount' | 'taskCount'>>,
     ownMs: number,
     engineMs = this.#engineMs,
+    allowanceMs = this.#allowance.ms,
   ): number {
     const nowMs = this.#options.clock.nowMs();
     const { tenant, priority, deadlineMs, agentCount = 1, taskCount = 1 } = call;
     const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
     const waitMs = (aheadMs + this.#solvingMs(nowMs) + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
-    const shortMs = waitMs > 0 ? Math.min(this.#allowance.ms, waitMs) : 0;
+    const shortMs = waitMs > 0 ? Math.min(allowanceMs, waitMs) : 0;
     return Math.max(waitMs - engineMs, 0) + shortMs + ownMs + wayBackMs;
   }
 
@@ -194,7 +195,7 @@ export class SolverStage {
       }
       const party: Party = { tenant, bytes, waiting: 0, started: false };
       this.#leaveComing(place);
-      const predictedMs = nowMs + this.afterMs(call, ownMs, 0) - wayBackMs;
+      const predictedMs = nowMs + this.afterMs(call, ownMs, 0, 0) - wayBackMs;
       // On an idle pool an estimate that is out of date is tried.
       const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
       const abort = (): void => {
@@ -293,9 +294,12 @@ export class SolverStage {
     else this.#large--;
     const endedMs = clock.nowMs();
     this.#endSolving(solving, endedMs);
-    // One that was cut off would have taken longer still.
-    const tookMs = endedMs - startedMs;
-    if (isAlone && (result !== null || tookMs > place.costMs)) this.#learn(place.call, tookMs, endedMs);
+    // Small ones are answered several together: how long each took is known only of those that had a thread to themselves.
+    if (isAlone || (!isSmall && solving.begunMs !== null)) {
+      // One that was cut off would have taken longer still.
+      const tookMs = endedMs - (solving.begunMs ?? startedMs);
+      if (result !== null || tookMs > place.costMs) this.#learn(place.call, tookMs, endedMs);
+    }
     if (result !== null) this.#allowance.observe(endedMs - ticket.predictedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);

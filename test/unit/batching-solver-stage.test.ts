@@ -7,6 +7,7 @@ import { SolverStage, type SolverCall, type SolverPlace } from '../../src/batchi
 import { CoordinatorError } from '../../src/errors.js';
 import { createMetrics } from '../../src/metrics.js';
 import { VirtualClock } from '../virtual-clock.js';
+import { randomFrom } from './assignment-problems.js';
 
 /** Large: one at a time on two threads, but where a test says otherwise. */
 const size = 300;
@@ -202,5 +203,67 @@ describe('the outlook of a newcomer', () => {
     expect(() => stage.assertInTime(late)).toThrow('expected in');
     stage.leave(late);
     expect(() => stage.assertInTime(stage.admit(callOf({ deadlineMs: 1055 })))).not.toThrow();
+  });
+});
+
+/** Calls at equal distances that take the engine 5 ms and one of two threads 18 ms, a third more or less. */
+async function pacedCalls(load: number, count: number): Promise<{ readonly refused: number; readonly late: number }> {
+  const clock = new VirtualClock(1000);
+  const freeAtMs = [0, 0];
+  const random = randomFrom(7);
+  const pool = {
+    expectedMs: () => 18,
+    threadsFor: () => 2,
+    solve: async (): Promise<HardResult> => {
+      const thread = freeAtMs[0]! <= freeAtMs[1]! ? 0 : 1;
+      const endMs = Math.max(freeAtMs[thread]!, clock.nowMs()) + 18 * (2 / 3 + (2 / 3) * random());
+      freeAtMs[thread] = endMs;
+      await new Promise<void>((resolve) => void clock.after(endMs - clock.nowMs(), resolve));
+      return { taskOfAgent: new Int32Array(1) } as unknown as HardResult;
+    },
+  };
+  const metrics = createMetrics(new Registry());
+  const stage = new SolverStage({ solver: pool, clock, metrics, threads: 2, limits: { maxQueue: 100 } });
+  const problem = (): HardProblem => plainHardProblem(1, new Float32Array(1), 'EXACT');
+  let refused = 0;
+  let late = 0;
+  const call = async (): Promise<void> => {
+    const deadlineMs = clock.nowMs() + 50;
+    const sizes = { agentCount: size, taskCount: size, bytes: 0 };
+    const place = stage.admit({ ...sizes, tenant: '', priority: 'NORMAL', deadlineMs, mustFinish: true });
+    try {
+      if (5 + place.afterMs > 50) throw new CoordinatorError('PREDICTED_LATE', 'at admission');
+      await new Promise<void>((resolve) => void clock.after(5, resolve));
+      stage.observeEngine(5);
+      await stage.solve(place, problem, new AbortController().signal);
+      if (clock.nowMs() > deadlineMs) late++;
+    } catch {
+      refused++;
+    } finally {
+      stage.leave(place);
+    }
+  };
+  const calls: Promise<void>[] = [];
+  for (let sent = 0; sent < count; sent++) {
+    calls.push(call());
+    await clock.advanceAsync(18 / 2 / load);
+  }
+  await clock.advanceAsync(1000);
+  await Promise.all(calls);
+  return { refused, late };
+}
+
+describe('calls at equal distances', () => {
+  for (const load of [0.5, 0.8]) {
+    it(`are all answered in time at ${load} times what the threads can do`, async () => {
+      expect(await pacedCalls(load, 300)).toEqual({ refused: 0, late: 0 });
+    });
+  }
+
+  it('are refused as far as they are too many, and hardly any of the others is late', async () => {
+    const { refused, late } = await pacedCalls(2, 400);
+    expect(refused).toBeGreaterThan(150);
+    expect(refused).toBeLessThan(240);
+    expect(late).toBeLessThan(40);
   });
 });
