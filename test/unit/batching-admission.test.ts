@@ -215,6 +215,22 @@ describe('before a request is decoded', () => {
     expect(batcher.refusal(inquiry)?.code).toBe('QUEUE_FULL');
     expect([await shed('queue_full'), await shed('predicted_late')]).toEqual([1, 1]);
   });
+
+  it('is asked about only where it may be refused', async () => {
+    const { clock, batcher, call, measure } = setUp({ maxQueue: 8, maxQueueBytes: 1000 });
+    await measure();
+    expect(batcher.mayRefuse(Infinity, 0)).toBe(false);
+    for (let i = 0; i < 7; i++) call(1000, { bytes: 100 });
+    const nowMs = clock.nowMs();
+    expect(batcher.mayRefuse(nowMs + 30, 0)).toBe(true);
+    expect(batcher.mayRefuse(nowMs + 500, 0)).toBe(false);
+    const roomBytes = 1000 - 100 * batcher.depth;
+    expect(batcher.mayRefuse(Infinity, roomBytes)).toBe(false);
+    expect(batcher.mayRefuse(Infinity, roomBytes + 1)).toBe(true);
+    while (batcher.depth < 8) call(1000);
+    expect(batcher.mayRefuse(Infinity, 0)).toBe(true);
+    expect(batcher.refusal(inquiry)?.code).toBe('QUEUE_FULL');
+  });
 });
 
 describe('tenants', () => {
