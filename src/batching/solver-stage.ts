@@ -91,6 +91,8 @@ interface ClassTimes {
 const leastShare = 0.25;
 /** Encoding the answer, and its way to the caller. */
 const wayBackMs = 1;
+/** What an outlook is counted to have been short of where the call had to be given up, at least. */
+const leastMissMs = 5;
 
 export class SolverStage {
   readonly #options: SolverStageOptions;
@@ -301,6 +303,7 @@ export class SolverStage {
       if (result !== null || tookMs > place.costMs) this.#learn(place.call, tookMs, endedMs);
     }
     if (result !== null) this.#allowance.observe(endedMs - ticket.predictedMs);
+    else if (endedMs >= deadlineMs - wayBackMs) this.#observeMiss(ticket, endedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);
@@ -325,10 +328,16 @@ export class SolverStage {
     }
   }
 
+  /** It was let in on an outlook that did not hold. */
+  #observeMiss({ predictedMs }: SolveTicket, nowMs: number): void {
+    this.#allowance.observe(Math.max(nowMs - predictedMs, leastMissMs));
+  }
+
   #drop(nowMs: number): void {
     for (const ticket of this.#room.inOrder()) {
       if (ticket.startByMs > nowMs) continue;
       this.#room.remove(ticket);
+      this.#observeMiss(ticket, nowMs);
       const isExpired = ticket.deadlineMs <= nowMs;
       this.#count(isExpired ? 'deadline' : 'predicted_late');
       ticket.reject(

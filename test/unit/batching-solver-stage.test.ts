@@ -1,7 +1,13 @@
 /** The way to the solver, under a virtual clock and a pool that takes as long as a test says. */
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
-import { plainHardProblem, smallCells, type HardProblem, type HardResult } from '../../src/assignment/hard.js';
+import {
+  plainHardProblem,
+  smallCells,
+  type HardProblem,
+  type HardResult,
+  type SolveOptions,
+} from '../../src/assignment/hard.js';
 import type { RoomLimits } from '../../src/batching/queue.js';
 import { SolverStage, type SolverCall, type SolverPlace } from '../../src/batching/solver-stage.js';
 import { CoordinatorError } from '../../src/errors.js';
@@ -214,11 +220,13 @@ async function pacedCalls(load: number, count: number): Promise<{ readonly refus
   const pool = {
     expectedMs: () => 18,
     threadsFor: () => 2,
-    solve: async (): Promise<HardResult> => {
+    solve: async (_problem: HardProblem, { deadlineMs = Infinity }: SolveOptions): Promise<HardResult> => {
       const thread = freeAtMs[0]! <= freeAtMs[1]! ? 0 : 1;
       const endMs = Math.max(freeAtMs[thread]!, clock.nowMs()) + 18 * (2 / 3 + (2 / 3) * random());
       freeAtMs[thread] = endMs;
-      await new Promise<void>((resolve) => void clock.after(endMs - clock.nowMs(), resolve));
+      // The caller goes away at its deadline.
+      await new Promise<void>((resolve) => void clock.after(Math.min(endMs, deadlineMs) - clock.nowMs(), resolve));
+      if (endMs > deadlineMs) throw new CoordinatorError('CANCELLED', 'the caller has gone');
       return { taskOfAgent: new Int32Array(1) } as unknown as HardResult;
     },
   };
@@ -236,9 +244,9 @@ async function pacedCalls(load: number, count: number): Promise<{ readonly refus
       await new Promise<void>((resolve) => void clock.after(5, resolve));
       stage.observeEngine(5);
       await stage.solve(place, problem, new AbortController().signal);
-      if (clock.nowMs() > deadlineMs) late++;
-    } catch {
-      refused++;
+    } catch (thrown) {
+      if (CoordinatorError.from(thrown).code === 'CANCELLED') late++;
+      else refused++;
     } finally {
       stage.leave(place);
     }
