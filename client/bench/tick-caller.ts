@@ -9,8 +9,10 @@ import { percentile } from './statistics.js';
 export interface TickLoad {
   readonly address: string;
   readonly simulators: number;
-  /** Of each simulator. */
+  /** Of each simulator, those not counted included. */
   readonly ticks: number;
+  /** The first ticks of each simulator, which are not counted: a stream's first has no last answer to start from. */
+  readonly uncounted: number;
   readonly periodMs: number;
   /** Whether all tick at the same moment; else their phases are spread over the period. */
   readonly together: boolean;
@@ -26,6 +28,8 @@ export interface TickResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly longestMs: number;
+  /** Of the ticks that are not counted. */
+  readonly firstLongestMs: number;
   /** By which ticks were sent late: what this process adds, and the machine. */
   readonly lagP99Ms: number;
   /** Of the answers. */
@@ -46,6 +50,7 @@ const job = JSON.parse(process.argv[2]!) as TickLoad;
 const { count } = job;
 const client = rawClient(job.address);
 const latenciesMs: number[] = [];
+const firstMs: number[] = [];
 const lagsMs: number[] = [];
 let failed = 0;
 let warm = 0;
@@ -72,6 +77,7 @@ function simulate(index: number): Promise<void> {
     const agents = positions(job.seed + 2 * index);
     const tasks = positions(job.seed + 2 * index + 1);
     const sentAtMs: number[] = [];
+    let answers = 0;
     const finish = (): void => {
       clearTimeout(timer);
       resolve();
@@ -83,9 +89,12 @@ function simulate(index: number): Promise<void> {
         const { assignment, error } = decodeResponse(answer) as { assignment: Assignment | null; error: unknown };
         if (error != null || assignment === null) failed++;
         else {
-          latenciesMs.push(latencyMs);
-          warm += assignment.warmStartUsed ? 1 : 0;
-          churn += assignment.churn;
+          if (answers++ < job.uncounted) firstMs.push(latencyMs);
+          else {
+            latenciesMs.push(latencyMs);
+            warm += assignment.warmStartUsed ? 1 : 0;
+            churn += assignment.churn;
+          }
           advance(agents, tasks, assignment.taskOfAgent);
         }
       },
@@ -125,6 +134,7 @@ const result: TickResult = {
   p50Ms: percentile(latenciesMs, 0.5),
   p99Ms: percentile(latenciesMs, 0.99),
   longestMs: percentile(latenciesMs, 1),
+  firstLongestMs: percentile(firstMs, 1),
   lagP99Ms: percentile(lagsMs, 0.99),
   warmShare: warm / Math.max(answered, 1),
   meanChurn: churn / Math.max(answered, 1),
