@@ -1,4 +1,5 @@
 /** Entry of a solver thread: answers each SolveMessage with the outcomes of its problems. */
+import { platform, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
@@ -14,6 +15,9 @@ const { cancelFlags, slots: memory } = workerData as SolverThreadData;
 
 const slots = new SolverSlots(memory);
 const times = new SolveTimes();
+/** 0 is the event loop's. */
+const solverNiceness = 10;
+
 const nowMs = (): number => systemClock.nowMs();
 
 function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | number {
@@ -52,6 +56,12 @@ function warmUp(): void {
     for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) solveHard({ ...problem, solver }, control, learnt);
   }
 }
+
+/**
+ * Below the event loop and the engine's threads: solvers take whatever the cores have left, and a refusal or an answer never waits for
+ * one to be scheduled away. Of a thread on Linux; elsewhere it would be the whole process's.
+ */
+if (platform() === 'linux') setPriority(solverNiceness);
 
 warmUp();
 port.on('message', (items: SolveMessage) => {
