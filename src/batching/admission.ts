@@ -42,7 +42,7 @@ export type Verdict = 'unknown' | 'in_time' | 'trial' | 'late';
 const believedForMs = 1000;
 
 /** Of the time left, at most this share is kept back for what predictions have been short of. */
-const mostAllowance = 0.25;
+const mostAllowance = 0.5;
 
 export function jobCost(
   key: string,
@@ -89,12 +89,12 @@ function shown(ms: number): string {
   return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;
 }
 
-/** Of ten predictions about nine should hold. */
-const heldShare = 0.9;
+/** Of fifty predictions about one may fail. */
+const heldShare = 0.98;
 const stepMs = 0.5;
 const longestAllowanceMs = 25;
 
-/** What predictions are short of, but for the worst tenth: followed up in large steps and down in small ones. */
+/** What predictions are short of, but for the worst fiftieth: followed up in large steps and down in small ones. */
 export class Allowance {
   #ms = 0;
 

@@ -134,10 +134,11 @@ describe('a verdict', () => {
   const load: Load = { nowMs: 100, busyMs: 5, aheadMs: 5, isIdle: false, allowanceMs: 0 };
   const prospect: Prospect = { deadlineMs: 125, ownMs: 10, lastRunAtMs: 99, afterMs: 5 };
 
-  it('allows for what predictions were short of, up to a quarter of the time left, where there is anything before it', () => {
+  it('allows for what predictions were short of, up to half of the time left, where there is anything before it', () => {
     expect(verdictOn(load, prospect)).toBe('in_time');
     expect(verdictOn({ ...load, allowanceMs: 1 }, prospect)).toBe('late');
-    expect(verdictOn({ ...load, allowanceMs: 25 }, { ...prospect, deadlineMs: 134 })).toBe('in_time');
+    expect(verdictOn({ ...load, allowanceMs: 40 }, { ...prospect, deadlineMs: 150 })).toBe('in_time');
+    expect(verdictOn({ ...load, allowanceMs: 40 }, { ...prospect, deadlineMs: 149 })).toBe('late');
     expect(verdictOn({ ...load, busyMs: 0, aheadMs: 0, allowanceMs: 25 }, { ...prospect, deadlineMs: 115 })).toBe(
       'in_time',
     );
