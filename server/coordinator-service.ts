@@ -10,7 +10,7 @@ import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../s
 import { outlineOf, type RequestOutline } from '../src/wire/peek.js';
 import { assertChangeIsKnown } from '../src/wire/assignment-options.js';
 import { encodeAnswer } from '../src/wire/response.js';
-import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall } from './call-outcome.js';
+import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall, timeLeftMs } from './call-outcome.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
 import type { ServingState } from './serving-state.js';
@@ -170,9 +170,4 @@ function assertRead({ unread, metrics }: ServiceOptions, call: Call): void {
     metrics.shed.inc({ reason: 'unread' });
     throw thrown;
   }
-}
-
-function timeLeftMs(call: Call): number {
-  const deadline = call.getDeadline();
-  return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
 }

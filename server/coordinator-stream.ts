@@ -9,7 +9,7 @@ import { StreamMemory } from '../src/stream/stream-memory.js';
 import type { Problem } from '../src/problem.js';
 import { encodeFailure } from '../src/wire/failure.js';
 import { encodeAnswer } from '../src/wire/response.js';
-import { answerTooLarge, deserialize, failureOf, recordOutcome } from './call-outcome.js';
+import { answerTooLarge, deserialize, failureOf, recordOutcome, timeLeftMs } from './call-outcome.js';
 import type { Core, ServiceOptions } from './coordinator-service.js';
 import { coordinateMethod } from './definitions.js';
 import { readOneAhead } from './grpc-server.js';
@@ -308,9 +308,4 @@ class TickStream {
 
 function expired(doing: string): CoordinatorError {
   return new CoordinatorError('DEADLINE_EXPIRED', `the tick's time passed while ${doing}`);
-}
-
-function timeLeftMs(call: StreamCall): number {
-  const deadline = call.getDeadline();
-  return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
 }

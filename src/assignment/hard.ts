@@ -2,12 +2,10 @@
 import type { CancelSignal } from '../cancellation.js';
 import type { Solver } from '../problem.js';
 
-/** Plain data, cloned or transferred to a solver thread. */
-export interface HardProblem {
+/** What is asked of a hard assignment, wherever the utilities of its pairs come from. Plain data. */
+export interface HardDemands {
   readonly agentCount: number;
   readonly taskCount: number;
-  /** [N,M] utility in the raw unit; -Infinity = forbidden. Rows of inactive agents are not read. */
-  readonly utility: Float32Array;
   /** [N,M] added to the utility, -Infinity = forbidden; null: none. */
   readonly bias: Float32Array | null;
   readonly agentActive: Uint8Array;
@@ -30,6 +28,12 @@ export interface HardProblem {
    * limit that assign at least as many agents as the answer.
    */
   readonly maxChange: number | null;
+}
+
+/** Cloned or transferred to a solver thread. */
+export interface HardProblem extends HardDemands {
+  /** [N,M] utility in the raw unit; -Infinity = forbidden. Rows of inactive agents are not read. */
+  readonly utility: Float32Array;
   /** Prices and tasks of the last tick; null: a cold start. Whatever they hold, the answer is as right as without them. */
   readonly warm: HardWarmStart | null;
   /** Sinkhorn duals f [N], g [M] in units of utility; null: the bound starts from zero duals. */

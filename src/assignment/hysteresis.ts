@@ -13,7 +13,7 @@ import { boundOfPrices } from './bound.js';
 import { exchangeWithin, mixTowards } from './change-mix.js';
 import type { HardProblem } from './hard.js';
 import { KeepProblem } from './keep-problem.js';
-import type { Reduction } from './reduction.js';
+import { type Reduction, restoreAssignment } from './reduction.js';
 import type { SolverStart } from './solver-outcome.js';
 import type { Solved } from './solver-choice.js';
 
@@ -103,11 +103,7 @@ export function limitChanges(
   const columnOfRow = best.columnOfRow.slice();
   mixTowards(keep, columnOfRow, beyond.columnOfRow, allowed);
   exchangeWithin(keep, columnOfRow, allowed, search.shouldStop);
-  const taskOfAgent = base.lockedTasks.slice();
-  for (let row = 0; row < columnOfRow.length; row++) {
-    const column = columnOfRow[row]!;
-    if (column >= 0) taskOfAgent[keep.reduction.agents[row]!] = keep.reduction.tasks[column]!;
-  }
+  const taskOfAgent = restoreAssignment(keep.reduction, columnOfRow);
   const shift = offset(columnOfRow);
   const rounding = 8 * Number.EPSILON * (Math.abs(bound) + Math.abs(shift));
   return { taskOfAgent, upperBound: bound + shift + rounding };

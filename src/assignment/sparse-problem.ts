@@ -3,30 +3,13 @@
  * the problem. Memory is linear in what the request holds.
  */
 import { CoordinatorError } from '../errors.js';
-import type { Solver } from '../problem.js';
+import type { HardDemands } from './hard.js';
 import { type Bonus, DistanceMarket, type Market, type RowFiller, ScanMarket } from './sparse-market.js';
 import { PointTree } from './price-tree.js';
 
 /** Plain data. Rows of inactive agents and tasks are not read. */
-export interface SparseProblem {
-  readonly agentCount: number;
-  readonly taskCount: number;
+export interface SparseProblem extends HardDemands {
   readonly values: PairValues;
-  /** [N,M] added to the values, -Infinity = forbidden; null: none. */
-  readonly bias: Float32Array | null;
-  readonly agentActive: Uint8Array;
-  readonly taskActive: Uint8Array;
-  /** [M]; null: 1 each. */
-  readonly capacities: Uint32Array | null;
-  readonly idleUtility: number | null;
-  readonly previous: Int32Array | null;
-  readonly keepBonus: number;
-  /** [N] -2 free, -1 idle, j; null: all free. */
-  readonly locks: Int32Array | null;
-  readonly solver: Solver;
-  /** Milliseconds that may be taken; null: without a bound. */
-  readonly budgetMs: number | null;
-  readonly maxChange: number | null;
   /** [M] of the last tick, NaN where not known; null: a cold start. */
   readonly taskPrices: Float64Array | null;
 }

@@ -1,6 +1,7 @@
 /**
  * Hard assignments beyond what a dense matrix is for: an auction on candidate lists, in phases of falling epsilon, with a bound over
  * all pairs. Can be stopped at any moment; the answer is then feasible and its bound as valid, only further away.
+ * Past 400 lines, as the phases, the limit of changes and the stop at any moment share what is known of the best answer and bound.
  */
 import { CoordinatorError } from '../errors.js';
 import { type Interrupted, SparseAuction } from './sparse-auction.js';

@@ -7,6 +7,8 @@
  * - Between the priorities of a tenant: the higher one first. While a lower one waits it is owed an eighth of the engine time that goes to those
  *   above it, and goes first when it is owed what its first job costs; so it cannot starve.
  * - Within a priority: the most urgent first (`urgencyOf`), at equal urgency by arrival. What comes `patienceMs` after a job stays behind it.
+ *
+ * Past 400 lines, as the three levels of the order and what waits in front of a job are read from the same lines.
  */
 import type { Priority } from '../problem.js';
 import { burstMs, type TenantAccount, TenantShares } from './fairness.js';

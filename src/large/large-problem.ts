@@ -1,6 +1,7 @@
 /** A large request as its worker gets it. */
 import type { PairValues, SparseProblem } from '../assignment/sparse-problem.js';
 import { CoordinatorError } from '../errors.js';
+import { demandsOf } from '../planning/hard-problem.js';
 import { columnMass, slackOf } from '../planning/marginals.js';
 import type { AssignmentProblem, Matrix, Problem } from '../problem.js';
 import type { LargeProblem } from './large-messages.js';
@@ -43,20 +44,8 @@ export function largeProblemOf(problem: Problem): Omit<LargeProblem, 'timeLeftMs
 
 function sparseOf(problem: Problem, assignment: AssignmentProblem): SparseProblem {
   return {
-    agentCount: problem.agentCount,
-    taskCount: problem.taskCount,
+    ...demandsOf(problem, assignment, assignment.solveBudgetMs),
     values: valuesOf(problem),
-    bias: assignment.bias,
-    agentActive: problem.agentActive,
-    taskActive: problem.taskActive,
-    capacities: assignment.capacities,
-    idleUtility: assignment.idleUtility,
-    previous: assignment.previous,
-    keepBonus: assignment.keepBonus,
-    locks: assignment.locks,
-    solver: assignment.solver,
-    budgetMs: assignment.solveBudgetMs,
-    maxChange: assignment.maxChange,
     taskPrices: problem.warmStart?.taskPrices ?? null,
   };
 }

@@ -1,8 +1,8 @@
 /** The hard assignment of a request: what the solver gets, and its answer with the certificate. */
-import { type HardProblem, type HardResult, smallCells } from '../assignment/hard.js';
+import { type HardDemands, type HardProblem, type HardResult, smallCells } from '../assignment/hard.js';
 import type { JobResult } from '../batching/job.js';
 import { CoordinatorError } from '../errors.js';
-import type { HardAnswer, Problem } from '../problem.js';
+import type { AssignmentProblem, HardAnswer, Problem } from '../problem.js';
 import { countActive } from './marginals.js';
 import { outputOf } from './outputs.js';
 
@@ -11,9 +11,24 @@ export function hardProblemOf(problem: Problem, result: JobResult | null, budget
   const { assignment } = problem;
   if (assignment === null) throw new CoordinatorError('INTERNAL', 'a hard assignment without an assignment problem');
   return {
+    ...demandsOf(problem, assignment, budgetMs),
+    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : lentUtility(problem.utility.data),
+    warm:
+      problem.warmStart === null
+        ? null
+        : { taskPrices: problem.warmStart.taskPrices, taskOfAgent: problem.warmStart.taskOfAgent },
+    potentials:
+      result?.outputs.has('row_potential') === true
+        ? { row: outputOf(result, 'row_potential'), column: outputOf(result, 'column_potential') }
+        : null,
+  };
+}
+
+/** `assignment` is the problem's own. */
+export function demandsOf(problem: Problem, assignment: AssignmentProblem, budgetMs: number | null): HardDemands {
+  return {
     agentCount: problem.agentCount,
     taskCount: problem.taskCount,
-    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : lentUtility(problem.utility.data),
     bias: assignment.bias,
     agentActive: problem.agentActive,
     taskActive: problem.taskActive,
@@ -25,14 +40,6 @@ export function hardProblemOf(problem: Problem, result: JobResult | null, budget
     solver: assignment.solver,
     budgetMs,
     maxChange: assignment.maxChange,
-    warm:
-      problem.warmStart === null
-        ? null
-        : { taskPrices: problem.warmStart.taskPrices, taskOfAgent: problem.warmStart.taskOfAgent },
-    potentials:
-      result?.outputs.has('row_potential') === true
-        ? { row: outputOf(result, 'row_potential'), column: outputOf(result, 'column_potential') }
-        : null,
   };
 }
 

@@ -1,22 +1,17 @@
 import * as grpc from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
-import { startServer, type RunningServer } from '../../server/start.js';
+import type { RunningServer } from '../../server/start.js';
 import { worstError } from '../golden/cases.js';
 import { normalMatrix, seededNormal, seededUniform } from '../seeded-normal.js';
 import { floatTensor, floatsOf, maskTensor, rawClient, type RawClient, type RawMessage } from './raw-client.js';
+import { startRealServer } from './real-server.js';
 
 let server: RunningServer;
 let client: RawClient;
 
 beforeAll(async () => {
-  const { config } = loadConfig(
-    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--engine', 'onnx'],
-    {},
-  );
-  server = await startServer(config);
-  await server.ready;
+  server = await startRealServer();
   client = rawClient(server.grpcAddress);
 }, 60_000);
 

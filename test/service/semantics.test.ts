@@ -1,20 +1,15 @@
 /** Answers to unusual but valid numbers, as a caller meets them: far from zero, very large, very small, masked. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
-import { startServer, type RunningServer } from '../../server/start.js';
+import type { RunningServer } from '../../server/start.js';
 import { seededNormal, seededUniform } from '../seeded-normal.js';
 import { floatTensor, floatsOf, maskTensor, rawClient, type RawClient, type RawMessage } from './raw-client.js';
+import { startRealServer } from './real-server.js';
 
 let server: RunningServer;
 let client: RawClient;
 
 beforeAll(async () => {
-  const { config } = loadConfig(
-    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--engine', 'onnx'],
-    {},
-  );
-  server = await startServer(config);
-  await server.ready;
+  server = await startRealServer();
   client = rawClient(server.grpcAddress);
 }, 60_000);
 

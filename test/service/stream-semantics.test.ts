@@ -2,20 +2,15 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type AssignmentAnswer, CoordinatorClient, type CoordinatorStream, matrix } from '../../client/client.js';
 import type { AssignmentRequest } from '../../client/request.js';
-import { loadConfig } from '../../src/config.js';
-import { startServer, type RunningServer } from '../../server/start.js';
+import type { RunningServer } from '../../server/start.js';
+import { startRealServer } from './real-server.js';
 
 let server: RunningServer;
 let client: CoordinatorClient;
 const streams: CoordinatorStream[] = [];
 
 beforeAll(async () => {
-  const { config } = loadConfig(
-    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--engine', 'onnx'],
-    {},
-  );
-  server = await startServer(config);
-  await server.ready;
+  server = await startRealServer();
   client = new CoordinatorClient(server.grpcAddress);
 }, 60_000);
 

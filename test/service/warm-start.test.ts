@@ -1,21 +1,16 @@
 /** Unary calls that bring back what the answer before left. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
-import { startServer, type RunningServer } from '../../server/start.js';
+import type { RunningServer } from '../../server/start.js';
 import { seededNormal, seededUniform } from '../seeded-normal.js';
 import { floatTensor, floatsOf, rawClient, type RawClient, type RawMessage } from './raw-client.js';
+import { startRealServer } from './real-server.js';
 
 const seed = 20261125;
 let server: RunningServer;
 let client: RawClient;
 
 beforeAll(async () => {
-  const { config } = loadConfig(
-    ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0', '--log-level', 'silent', '--engine', 'onnx'],
-    {},
-  );
-  server = await startServer(config);
-  await server.ready;
+  server = await startRealServer();
   client = rawClient(server.grpcAddress);
 }, 60_000);
 
