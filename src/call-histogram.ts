@@ -1,10 +1,27 @@
 /** A histogram for what is observed with every call: finding a label's counts takes no text to be made and no object to be checked. */
 import type { Histogram, Registry } from 'prom-client';
 
+/** A traced call, shown beside a bucket that it was counted in. */
+export interface Exemplar {
+  readonly traceId: string;
+  readonly spanId: string;
+  /** When it ended, since 1970. */
+  readonly epochSeconds: number;
+}
+
 interface Counts {
   /** One for each bucket, not cumulative, and one for what is beyond the last. */
   readonly inBucket: Float64Array;
   sum: number;
+  /** The newest of each bucket; empty where nothing is traced. */
+  readonly exemplars: (ShownExemplar | undefined)[];
+}
+
+/** As prom-client has it. */
+interface ShownExemplar {
+  readonly labelSet: Readonly<Record<'trace_id' | 'span_id', string>>;
+  readonly value: number;
+  readonly timestamp: number;
 }
 
 /** As a registry reads it. */
@@ -17,6 +34,8 @@ export interface MetricSnapshot {
     readonly metricName: string;
     readonly labels: Readonly<Record<string, string | number>>;
     readonly value: number;
+    /** Of buckets; shown in the OpenMetrics format only. */
+    readonly exemplar?: ShownExemplar;
   }[];
 }
 
@@ -54,17 +73,27 @@ export class CallHistogram<T extends string = never> {
     else this.#count(labels[this.#options.labelName!], value);
   }
 
+  /** Shows a call beside the bucket that `value` is counted in; it is not counted again. */
+  exemplify(labels: Readonly<Record<T, string>>, value: number, exemplar: Exemplar): void {
+    const { labelName } = this.#options;
+    const { exemplars } = this.#countsOf(labelName === undefined ? '' : labels[labelName]);
+    const { traceId, spanId, epochSeconds: timestamp } = exemplar;
+    exemplars[this.#bucketOf(value)] = { labelSet: { trace_id: traceId, span_id: spanId }, value, timestamp };
+  }
+
   get(): Promise<MetricSnapshot> {
     const { name, type } = this;
     const { help, labelName } = this.#options;
     const values: MetricSnapshot['values'][number][] = [];
-    for (const [label, { inBucket, sum }] of this.#counts) {
+    for (const [label, { inBucket, sum, exemplars }] of this.#counts) {
       const labels = labelName === undefined ? {} : { [labelName]: label };
       let count = 0;
       for (let i = 0; i < inBucket.length; i++) {
         count += inBucket[i]!;
         const le = this.#buckets[i] ?? '+Inf';
-        values.push({ labels: { le, ...labels }, value: count, metricName: `${name}_bucket` });
+        const exemplar = exemplars[i];
+        const value = { labels: { le, ...labels }, value: count, metricName: `${name}_bucket` };
+        values.push(exemplar === undefined ? value : { ...value, exemplar });
       }
       values.push({ labels, value: sum, metricName: `${name}_sum` });
       values.push({ labels, value: count, metricName: `${name}_count` });
@@ -79,17 +108,24 @@ export class CallHistogram<T extends string = never> {
 
   #count(label: string, value: number): void {
     if (!Number.isFinite(value)) throw new TypeError(`${this.name}: expected a finite number, received ${value}`);
-    const counts = this.#counts.get(label) ?? this.#countsOf(label);
-    const buckets = this.#buckets;
-    let at = 0;
-    while (at < buckets.length && value > buckets[at]!) at++;
-    counts.inBucket[at]!++;
+    const counts = this.#countsOf(label);
+    counts.inBucket[this.#bucketOf(value)]!++;
     counts.sum += value;
   }
 
+  #bucketOf(value: number): number {
+    const buckets = this.#buckets;
+    let at = 0;
+    while (at < buckets.length && value > buckets[at]!) at++;
+    return at;
+  }
+
   #countsOf(label: string): Counts {
-    const counts = { inBucket: new Float64Array(this.#buckets.length + 1), sum: 0 };
-    this.#counts.set(label, counts);
+    let counts = this.#counts.get(label);
+    if (counts === undefined) {
+      counts = { inBucket: new Float64Array(this.#buckets.length + 1), sum: 0, exemplars: [] };
+      this.#counts.set(label, counts);
+    }
     return counts;
   }
 }

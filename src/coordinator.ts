@@ -22,6 +22,7 @@ import { jobOf, parametersOf } from './planning/job-inputs.js';
 import { outputOf } from './planning/outputs.js';
 import { sinkhornEnd, softAnswerOf } from './planning/soft-answer.js';
 import { specOf, withAllIterations } from './planning/spec.js';
+import type { CallTrace } from './tracing.js';
 import { tickStateOf } from './warm-start.js';
 import type {
   Answer,
@@ -44,6 +45,8 @@ export interface CallContext {
   readonly tenant?: string;
   /** Of the request message. */
   readonly requestBytes?: number;
+  /** Null or absent: it is not traced. */
+  readonly trace?: CallTrace | null;
   /** Called once work has begun that is not taken back: until then the call may still be superseded. */
   readonly onBegun?: () => void;
 }
@@ -144,7 +147,7 @@ export class Coordinator {
     const main = spec === null ? null : jobOf(problem, spec);
     const groups = planGroupsOf(problem);
     const jobs = [...(main === null ? [] : [main]), ...(groups?.jobs ?? [])];
-    const { deadlineMs, signal, onBegun, tenant = '', requestBytes = 0 } = context;
+    const { deadlineMs, signal, onBegun, tenant = '', requestBytes = 0, trace = null } = context;
     const { priority, forbidFallback } = problem;
     if (jobs.length === 0) {
       if (place !== null) this.#solving.assertInTime(place);
@@ -152,7 +155,7 @@ export class Coordinator {
     }
     const begun = onBegun === undefined ? {} : { onBegun };
     const expectedAfterMs = place?.afterMs ?? wayBackMs;
-    const terms = { priority, forbidFallback, deadlineMs, tenant, bytes: requestBytes, expectedAfterMs };
+    const terms = { priority, forbidFallback, deadlineMs, tenant, bytes: requestBytes, expectedAfterMs, trace };
     const submittedMs = clock.nowMs();
     const results = jobs.length === 0 ? [] : await this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
     if (place !== null) this.#solving.observeEngine(clock.nowMs() - submittedMs);

@@ -2,6 +2,8 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { CallHistogram } from './call-histogram.js';
 
+export type { Exemplar } from './call-histogram.js';
+
 /** 50 us to 10 s, about 2.2 apart: fine enough for a tick's budget, coarse enough to aggregate. */
 export const latencyBucketsSeconds = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
@@ -50,6 +52,7 @@ export interface Metrics {
   readonly churnRatio: CallHistogram;
   readonly assignmentGap: CallHistogram;
   readonly assignmentSolver: Counter<'solver'>;
+  readonly traceSpans: Counter<'result'>;
 }
 
 const ratioBuckets = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
@@ -194,6 +197,12 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'coordinate_assignment_solver_total',
       help: 'Hard assignments by solver.',
       labelNames: ['solver'],
+      registers,
+    }),
+    traceSpans: new Counter({
+      name: 'coordinate_trace_spans_total',
+      help: 'Spans of traces: exported, failed (the collector refused them or was not there), dropped (too many waited).',
+      labelNames: ['result'],
       registers,
     }),
   };

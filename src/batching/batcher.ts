@@ -7,7 +7,7 @@ import type { Clock } from '../clock.js';
 import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
 import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
-import type { Bucket, TensorData } from '../operators/signature.js';
+import { bucketName, type Bucket, type TensorData } from '../operators/signature.js';
 import {
   Allowance,
   type JobCost,
@@ -28,6 +28,7 @@ import { decide, type BatchingView, type BatchLimits, type PlannedBatch } from '
 import type { ProgramSource, RunFailure } from './program-source.js';
 import { leastShare, type Newcomer, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
 import { holdsNaN } from './run-check.js';
+import type { BatchTracer, CallTrace } from '../tracing.js';
 
 /** A submission with many jobs counts once. */
 export interface BatcherLimits extends BatchLimits, RoomLimits {}
@@ -50,6 +51,8 @@ export interface BatcherOptions {
     | 'costModelError'
   >;
   readonly limits: BatcherLimits;
+  /** Told of each run with traced calls in it; absent: nobody is. */
+  readonly traceBatch?: BatchTracer | undefined;
 }
 
 /** A batch may end sooner than expected by this share of its time without the engine running dry. */
@@ -78,6 +81,15 @@ interface RunningBatch {
   begunMs: number | null;
   /** Of the members that are not settled. */
   earliestDeadlineMs: number;
+}
+
+/** What is told of a run besides how it ended. */
+interface TracedRun {
+  readonly program: LoadedProgram;
+  readonly members: readonly Ticket[];
+  readonly reason: DispatchReason;
+  readonly dispatchedMs: number;
+  readonly sentMs: number;
 }
 
 export class Batcher implements JobRunner {
@@ -449,15 +461,19 @@ export class Batcher implements JobRunner {
     metrics.paddingRatio.observe(paddingRatio(program.bucket, members));
     const sentMs = clock.nowMs();
     this.#packMs += packSmoothing * (sentMs - dispatchedMs - this.#packMs);
+    const traced = { program, members, reason, dispatchedMs, sentMs };
     let result: RunResult;
     try {
       result = await program.run(inputs);
     } catch (thrown) {
-      this.#recover(batch, members, CoordinatorError.from(thrown), 'execution_failed');
+      const error = CoordinatorError.from(thrown);
+      this.#trace(traced, null, error);
+      this.#recover(batch, members, error, 'execution_failed');
       return;
     }
     if (holdsNaN(result.outputs)) {
       const error = new CoordinatorError('INTERNAL', `program ${program.fingerprint} gave NaN`);
+      this.#trace(traced, result, error);
       this.#recover(batch, members, error, 'not_finite');
       return;
     }
@@ -468,6 +484,7 @@ export class Batcher implements JobRunner {
     this.#learn(batch, result, sentMs, answeredMs);
     // The engine is given its next batch before this one's answers are made.
     this.#pump();
+    this.#trace(traced, result, null, answeredMs);
     this.#answer(batch, members, result, { dispatchedMs, sentMs, answeredMs });
     // Of a batch of one, an answer may hold the engine's own arrays.
     if (program.bucket.batch > 1) result.release?.();
@@ -585,6 +602,23 @@ export class Batcher implements JobRunner {
         this.#fail(party, CoordinatorError.from(thrown));
       }
     }
+  }
+
+  /** Before any of the members is answered. `run` and `error`: as in BatchReport. */
+  #trace(
+    { program, members, ...report }: TracedRun,
+    run: RunResult | null,
+    error: CoordinatorError | null,
+    endedMs = this.#options.clock.nowMs(),
+  ): void {
+    const { traceBatch } = this.#options;
+    if (traceBatch === undefined) return;
+    const calls: CallTrace[] = [];
+    for (const { party } of members) if (party.trace !== null) calls.push(party.trace);
+    if (calls.length === 0) return;
+    const { engine, fingerprint } = program;
+    const bucket = bucketName(program.bucket);
+    traceBatch({ ...report, calls, size: members.length, bucket, engine, fingerprint, endedMs, run, error });
   }
 
   #observeStages({ queueMs, packMs, transferInMs, executeMs, transferOutMs }: JobTimings): void {

@@ -4,6 +4,7 @@ import type { Parameters } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
 import type { Priority } from '../problem.js';
+import type { CallTrace } from '../tracing.js';
 
 /**
  * One input of one problem, unpadded, row-major [rows, columns] (a vector input is [1, length] or [length, 1] alike:
@@ -49,6 +50,8 @@ export interface Submission {
   readonly signal: CancelSignal;
   /** Called once, when the first of the jobs leaves the queue for an engine. */
   readonly onBegun?: () => void;
+  /** The call, where it is traced; its batches name it. Default: it is not. */
+  readonly trace?: CallTrace | null;
 }
 
 export interface JobTimings {

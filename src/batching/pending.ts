@@ -5,6 +5,7 @@ import type { CoordinatorError } from '../errors.js';
 import type { Job, JobResult, Submission } from './job.js';
 import type { JobCost } from './admission.js';
 import { urgencyOf, type Party, type QueuedJob } from './queue.js';
+import type { CallTrace } from '../tracing.js';
 
 /** A job in the queue or in a batch. */
 export interface Ticket extends QueuedJob {
@@ -44,6 +45,7 @@ export class PendingSubmission implements Party {
   readonly tenant: string;
   readonly bytes: number;
   readonly forbidFallback: boolean;
+  readonly trace: CallTrace | null;
   readonly predictedEndMs: number | null;
   readonly promise: Promise<readonly JobResult[]>;
   readonly tickets: readonly Ticket[];
@@ -64,6 +66,7 @@ export class PendingSubmission implements Party {
   ) {
     const { jobs, priority, deadlineMs, signal, forbidFallback = false, expectedAfterMs = 0 } = submission;
     this.forbidFallback = forbidFallback;
+    this.trace = submission.trace ?? null;
     this.tenant = submission.tenant ?? '';
     this.bytes = submission.bytes ?? 0;
     this.predictedEndMs = predictedEndMs;
