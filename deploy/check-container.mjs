@@ -96,7 +96,7 @@ function spawnInStage([command, ...parameters]) {
   const executable = command === 'node' ? process.execPath : command;
   return spawn(executable, parameters, {
     cwd: inStage('.'),
-    env: { PATH: process.env.PATH, HOME: '/nonexistent', ...stage.environment },
+    env: { PATH: process.env.PATH, HOME: '/nonexistent', TC_ALLOW_PLAINTEXT: 'true', ...stage.environment },
     stdio: ['ignore', 'inherit', 'inherit'],
     ...unprivileged,
   });

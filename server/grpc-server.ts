@@ -6,6 +6,7 @@
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
 import type { Connections } from './unread-answers.js';
@@ -34,12 +35,48 @@ export type GrpcSettings = Pick<
   'maxMessageMb' | 'maxConcurrentStreams' | 'maxConnectionAgeMs' | 'keepaliveTimeMs' | 'keepaliveTimeoutMs'
 >;
 
+/** What connections are encrypted with. */
+export interface TlsMaterial {
+  /** PEM: the server's chain and its key. */
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  /** PEM: who signs clients' certificates; null: they are not asked for one. */
+  readonly ca: Buffer | null;
+  /** Whether connections without a certificate of `ca` are refused. */
+  readonly requireClientCert: boolean;
+}
+
+/** A handshake takes a few round trips; whoever takes longer holds a connection for nothing. */
+const handshakeTimeoutMs = 10_000;
+
+/** Credentials that can be replaced: connections that are open keep what they have, new ones get the newest. */
+class ReplaceableCredentials extends ServerCredentials {
+  constructor(material: TlsMaterial) {
+    const { ca, requireClientCert } = material;
+    const options = { requestCert: ca !== null, rejectUnauthorized: ca !== null && requireClientCert };
+    super({ ...options, handshakeTimeout: handshakeTimeoutMs, minVersion: 'TLSv1.2' }, contextOf(material));
+  }
+
+  _equals(other: ServerCredentials): boolean {
+    return other === this;
+  }
+
+  replace(material: TlsMaterial): void {
+    this.updateSecureContextOptions(contextOf(material));
+  }
+}
+
+function contextOf({ cert, key, ca }: TlsMaterial): SecureContextOptions {
+  return { cert, key, minVersion: 'TLSv1.2', ...(ca === null ? {} : { ca }) };
+}
+
 export class GrpcServer implements Connections {
   /** To register services with, before `bind`. */
   readonly server: Server;
   /** By the name that calls give their connection. */
   readonly #sessions = new Map<string, ServerHttp2Session>();
   readonly #deadlines: ReadonlyMap<string, number>;
+  #credentials: ReplaceableCredentials | null = null;
 
   /** `deadlines`: longest time in milliseconds that calls of a method have, by its path; also where they set none. */
   constructor(config: GrpcSettings, deadlines: ReadonlyMap<string, number> = new Map()) {
@@ -58,11 +95,12 @@ export class GrpcServer implements Connections {
     Object.assign((this.server as unknown as { commonServerOptions: object }).commonServerOptions, resetLimits);
   }
 
-  /** Starts serving; resolves with the address in numbers. Rejects where it cannot be listened on. */
-  async bind(address: ListenAddress): Promise<string> {
+  /** Starts serving, in plaintext without `tls`; resolves with the address in numbers. Rejects where it cannot be listened on. */
+  async bind(address: ListenAddress, tls: TlsMaterial | null = null): Promise<string> {
     const text = formatAddress(address);
+    this.#credentials = tls === null ? null : new ReplaceableCredentials(tls);
     const port = await new Promise<number>((resolve, reject) => {
-      this.server.bindAsync(text, ServerCredentials.createInsecure(), (error, bound) => {
+      this.server.bindAsync(text, this.#credentials ?? ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) resolve(bound);
         else reject(new Error(`cannot listen on ${text} (gRPC): ${error.message}`));
       });
@@ -77,6 +115,11 @@ export class GrpcServer implements Connections {
     const [first] = http2Servers.keys();
     const bound = first?.address() as AddressInfo | null | undefined;
     return formatAddress({ host: bound?.address ?? address.host, port });
+  }
+
+  /** For connections to come; those that are open go on as they are. Only where `bind` was given TLS. */
+  replaceTls(material: TlsMaterial): void {
+    this.#credentials?.replace(material);
   }
 
   /** Takes no more connections and resolves when all streams of the present ones have ended. */

@@ -50,7 +50,7 @@ export async function serve(
       server = await startServer(config, { ...options, log });
     } catch (error) {
       process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-      return serveExitCodes.failed;
+      return error instanceof ConfigError ? serveExitCodes.usage : serveExitCodes.failed;
     }
     // `ready` settles first where the server cannot serve; a signal during the warm-up ends the wait.
     const failure = await Promise.race([

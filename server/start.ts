@@ -18,6 +18,7 @@ import { collectProcessMetrics } from './process-metrics.js';
 import { addReflection } from './reflection.js';
 import { ServingState, type ServingPhase } from './serving-state.js';
 import { drain, type DrainResult } from './shutdown.js';
+import { openTls } from './tls.js';
 import { UnreadAnswers } from './unread-answers.js';
 
 // What `startServer` takes, for those who use it as a library (`tensor-consensus/server`).
@@ -96,10 +97,12 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const registrar = streams.registrar(grpc.server);
   health.addTo(registrar);
   addReflection(registrar);
-  const grpcAddress = await grpc.bind(config.grpcAddress);
+  const tls = await openTls({ config, clock, metrics, log, onChange: (material) => grpc.replaceTls(material) });
+  const grpcAddress = await grpc.bind(config.grpcAddress, tls?.current);
   const isReady = (): boolean => state.phase === 'serving';
   const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log }).catch(
     (error: unknown) => {
+      tls?.close();
       grpc.cutOff();
       throw error;
     },
@@ -129,6 +132,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   let closing: Promise<DrainResult> | null = null;
   const close = async (): Promise<DrainResult> => {
     const result = await drain({ config, clock, grpc, health, state, streams, log });
+    tls?.close();
     const closed = made.then(
       (value) => value.close(),
       () => undefined,

@@ -17,6 +17,8 @@ interface Kind<T> {
   readonly expected: string;
   /** Undefined where the text is not allowed. */
   parse(text: string): T | undefined;
+  /** What a flag without a value stands for; absent: it needs one. */
+  readonly bare?: string;
 }
 
 interface Setting<T> {
@@ -106,6 +108,18 @@ const file: Kind<string | null> = {
   parse: (text) => (text === '' ? null : text),
 };
 
+const text: Kind<string | null> = {
+  expected: 'a text',
+  parse: (value) => (value === '' ? null : value),
+};
+
+/** `--flag` alone is true. */
+const yesOrNo: Kind<boolean> = {
+  expected: 'true or false',
+  parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
+  bare: 'true',
+};
+
 const policyName: Kind<string> = {
   expected: 'the name of a policy',
   parse: (text) => (text === '' ? undefined : text),
@@ -128,6 +142,37 @@ const settings = {
     '127.0.0.1:9464',
     'Where /metrics, /livez and /readyz are served.',
     'the port that Prometheus exporters of Node services use',
+  ),
+  tlsCert: setting(
+    file,
+    '',
+    'Certificate chain (PEM) of the gRPC address: with `--tls-key` it is served over TLS. Changes are picked up for new connections.',
+    'plaintext, which is for loopback',
+  ),
+  tlsKey: setting(file, '', 'Private key (PEM, not encrypted) of that certificate.', 'as above'),
+  tlsClientCa: setting(
+    file,
+    '',
+    'Certificates (PEM) of the authorities that client certificates must come from: mutual TLS.',
+    'clients need no certificate',
+  ),
+  tlsRequireClientCert: setting(
+    yesOrNo,
+    'true',
+    'With `--tls-client-ca`: connections without a certificate are refused; false: they may go on, and need a token where `--access-file` is set.',
+    'an authority is named in order to be asked',
+  ),
+  allowPlaintext: setting(
+    yesOrNo,
+    'false',
+    'Serve gRPC without TLS on an address that is not loopback.',
+    'states, tasks and tokens would travel for all to read; set it where something in front encrypts',
+  ),
+  credentialPollMs: setting(
+    whole(50, 3_600_000, 'ms'),
+    '2000',
+    'How often the files of certificates, access rules, JSON web keys and quotas are looked at for changes.',
+    'works on mounted secrets, where change events do not arrive',
   ),
   engine: setting(
     oneOf('auto', 'xla', 'onnx'),
@@ -398,6 +443,12 @@ function readFlags(argv: readonly string[]): Map<SettingName, string> {
       throw new ConfigError(`unknown flag --${flag}${suggestion(`--${flag}`, known)}`);
     }
     if (flags.has(name)) throw new ConfigError(`--${flag} is given twice`);
+    const { bare }: Kind<unknown> = settings[name].kind;
+    const next = argv[at + 1];
+    if (bare !== undefined && equals === -1 && next !== 'true' && next !== 'false') {
+      flags.set(name, bare);
+      continue;
+    }
     const value = equals === -1 ? argv[++at] : argument.slice(equals + 1);
     if (value === undefined || (equals === -1 && value.startsWith('--'))) {
       throw new ConfigError(`--${flag}: expected ${settings[name].kind.expected}, received nothing`);
@@ -412,6 +463,26 @@ function assertConsistent(config: Config): void {
   if (config.pjrtPlugin !== null && config.engine === 'onnx') {
     throw new ConfigError('--pjrt-plugin: expected --engine auto or xla beside it, received onnx');
   }
+  assertEncrypted(config);
+}
+
+/** TLS is set up whole, or the address is loopback, or plaintext is asked for by name. */
+function assertEncrypted({ grpcAddress, tlsCert, tlsKey, tlsClientCa, allowPlaintext }: Config): void {
+  if ((tlsCert === null) !== (tlsKey === null)) {
+    const [given, missing] = tlsCert === null ? ['--tls-key', '--tls-cert'] : ['--tls-cert', '--tls-key'];
+    throw new ConfigError(`${given}: expected ${missing} beside it, received nothing`);
+  }
+  if (tlsClientCa !== null && tlsCert === null)
+    throw new ConfigError('--tls-client-ca: expected --tls-cert and --tls-key beside it, received nothing');
+  if (tlsCert === null && !allowPlaintext && !isLoopback(grpcAddress.host)) {
+    throw new ConfigError(
+      `--grpc-address: expected --tls-cert and --tls-key for an address that is not loopback, or --allow-plaintext where something in front encrypts; received ${formatAddress(grpcAddress)} without`,
+    );
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function flagOf(name: string): string {

@@ -51,6 +51,12 @@ export interface Metrics {
   readonly outlierRatio: CallHistogram;
   readonly churnRatio: CallHistogram;
   readonly assignmentGap: CallHistogram;
+  readonly certificateExpiry: Gauge<'certificate'>;
+  readonly fileReload: Counter<'file' | 'result'>;
+  readonly accessRefused: Counter<'reason'>;
+  readonly quotaRefused: Counter<'tenant' | 'limit'>;
+  readonly connectionsOpen: Gauge;
+  readonly connectionsRefused: Counter<'reason'>;
   readonly assignmentSolver: Counter<'solver'>;
   readonly traceSpans: Counter<'result'>;
 }
@@ -192,6 +198,41 @@ export function createMetrics(registry: Registry): Metrics {
       help: 'Certified optimality gap of hard assignments.',
       buckets: [0, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.5, 1],
       registry,
+    }),
+    certificateExpiry: new Gauge({
+      name: 'coordinate_tls_certificate_expiry_timestamp_seconds',
+      help: 'When the first certificate to expire of a file does so, in seconds since 1970: server or client_ca. Absent without TLS.',
+      labelNames: ['certificate'],
+      registers,
+    }),
+    fileReload: new Counter({
+      name: 'coordinate_file_reload_total',
+      help: 'Times that a watched file was loaded, at start and when it changed (loaded), or its change refused (refused): tls, access, jwks, quota.',
+      labelNames: ['file', 'result'],
+      registers,
+    }),
+    accessRefused: new Counter({
+      name: 'coordinate_access_refused_total',
+      help: 'Calls refused for want of credentials (credentials_missing), for bad ones (credentials_refused) or of permission (method_forbidden, tenant_forbidden).',
+      labelNames: ['reason'],
+      registers,
+    }),
+    quotaRefused: new Counter({
+      name: 'coordinate_quota_refused_total',
+      help: 'Requests and streams refused by a quota, by tenant and limit; tenants that the quota file does not name are other.',
+      labelNames: ['tenant', 'limit'],
+      registers,
+    }),
+    connectionsOpen: new Gauge({
+      name: 'coordinate_connections_open',
+      help: 'Connections to the gRPC address that are open.',
+      registers,
+    }),
+    connectionsRefused: new Counter({
+      name: 'coordinate_connections_refused_total',
+      help: 'Connections closed for what they did: limit (more than the server takes), handshake (TLS failed), pings (too many).',
+      labelNames: ['reason'],
+      registers,
     }),
     assignmentSolver: new Counter({
       name: 'coordinate_assignment_solver_total',

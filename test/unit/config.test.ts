@@ -52,10 +52,12 @@ test('a flag wins over the variable, the variable over the default', () => {
 test('the names that clients and operators rely on are read from flag and variable', () => {
   const flags = configOf([
     ...['--grpc-address', '0.0.0.0:0', '--admin-address', '[::1]:9000', '--engine', 'onnx', '--policy-dir', '/p'],
+    ...['--allow-plaintext'],
     ...['--log-level', 'debug', '--max-queue-delay-ms', '0.5', '--max-batch', '4'],
   ]);
   const variables = configOf([], {
     TC_GRPC_ADDRESS: '0.0.0.0:0',
+    TC_ALLOW_PLAINTEXT: 'true',
     TC_ADMIN_ADDRESS: '[::1]:9000',
     TC_ENGINE: 'onnx',
     TC_POLICY_DIR: '/p',
@@ -90,6 +92,15 @@ test.each([
     {},
     '--pjrt-plugin: expected --engine auto or xla beside it, received onnx',
   ],
+  [
+    ['--grpc-address', '0.0.0.0:50051'],
+    {},
+    '--grpc-address: expected --tls-cert and --tls-key for an address that is not loopback, or --allow-plaintext where something in front encrypts; received 0.0.0.0:50051 without',
+  ],
+  [['--tls-cert', '/c.pem'], {}, '--tls-cert: expected --tls-key beside it, received nothing'],
+  [['--tls-key', '/k.pem'], {}, '--tls-key: expected --tls-cert beside it, received nothing'],
+  [['--tls-client-ca', '/a.pem'], {}, '--tls-client-ca: expected --tls-cert and --tls-key beside it, received nothing'],
+  [['--allow-plaintext=perhaps'], {}, "--allow-plaintext: expected true or false, received 'perhaps'"],
   [['--max-btach', '4'], {}, 'unknown flag --max-btach; did you mean --max-batch?'],
   [['--colour', 'red'], {}, 'unknown flag --colour'],
   [['serve'], {}, "unexpected argument 'serve'"],
@@ -127,6 +138,25 @@ test('an address is written as it was read', () => {
     expect(formatAddress(configOf(['--grpc-address', text]).grpcAddress)).toBe(text);
   }
 });
+
+test.each(['10.0.0.1:1', '[::]:1', 'example.org:1', '127.0.0.1.example.org:1', '[::ffff:10.0.0.1]:1'])(
+  'plaintext on %s is refused unless it is asked for by name, or there is TLS',
+  (address) => {
+    expect(refusalOf(['--grpc-address', address])).toMatch(/^--grpc-address: expected --tls-cert/);
+    expect(configOf(['--grpc-address', address, '--allow-plaintext', '--max-batch', '4'])).toMatchObject({
+      allowPlaintext: true,
+      maxBatch: 4,
+    });
+    expect(configOf(['--grpc-address', address, '--tls-cert', '/c', '--tls-key', '/k']).tlsCert).toBe('/c');
+  },
+);
+
+test.each(['127.0.0.1:1', '127.8.0.1:1', '[::1]:1', 'localhost:1'])(
+  'plaintext on %s is nothing to ask for',
+  (address) => {
+    expect(configOf(['--grpc-address', address]).allowPlaintext).toBe(false);
+  },
+);
 
 test('every setting is in the help with its flag, variable and default', () => {
   const help = renderConfigHelp();
