@@ -28,6 +28,8 @@ interface Setting<T> {
   readonly help: string;
   /** Why this default. */
   readonly reason: string;
+  /** A variable that other programs know for the same: read where neither the flag nor our own variable is given. */
+  readonly sharedVariable?: string;
 }
 
 const numberText = /^\d+(\.\d+)?$/;
@@ -118,6 +120,16 @@ const yesOrNo: Kind<boolean> = {
   expected: 'true or false',
   parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
   bare: 'true',
+};
+
+const httpAddress: Kind<string | null> = {
+  expected: 'an http:// or https:// address without name, password, query or fragment',
+  parse(value) {
+    if (value === '') return null;
+    if (!/^https?:\/\//.test(value) || !URL.canParse(value)) return undefined;
+    const { username, password, search, hash } = new URL(value);
+    return username === '' && password === '' && search === '' && hash === '' ? value : undefined;
+  },
 };
 
 const policyName: Kind<string> = {
@@ -375,6 +387,33 @@ const settings = {
     'Form of log lines.',
     'pretty on a terminal, JSON elsewhere',
   ),
+  accessLog: setting(
+    number(0, 1, 'share'),
+    '0',
+    'Share of the good calls and ticks that are logged at level info, taken at random; those that fail are logged anyway.',
+    'metrics count them all, and a line for each would cost more than many calls',
+  ),
+  otlpEndpoint: {
+    ...setting(
+      httpAddress,
+      '',
+      'Collector that traces are sent to by OTLP over HTTP, under `v1/traces`. The exporter also reads the standard `OTEL_EXPORTER_OTLP_*` and `OTEL_RESOURCE_ATTRIBUTES`.',
+      'no traces, and nothing of their libraries is loaded',
+    ),
+    sharedVariable: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+  },
+  traceSampleRatio: setting(
+    number(0, 1, 'share'),
+    '0.01',
+    'Share of the calls and ticks that are traced, of those whose caller sends no `traceparent`; with one its sampled flag decides.',
+    'enough to see where time goes; callers mark the calls that they care for',
+  ),
+  traceMaxPerSecond: setting(
+    whole(1, 100_000),
+    '100',
+    'Most calls and ticks traced in a second, whatever their callers ask for.',
+    'under one per cent of the main thread',
+  ),
 } as const;
 
 type Settings = typeof settings;
@@ -411,13 +450,13 @@ export function loadConfig(argv: readonly string[], env: Readonly<Record<string,
   const flags = readFlags(argv);
   const config: Record<string, unknown> = {};
   for (const name of names) {
-    const { kind, fallback }: Setting<unknown> = settings[name];
-    const variable = env[variableOf(name)];
+    const { kind, fallback, sharedVariable = '' }: Setting<unknown> = settings[name];
     const fromFlag = flags.get(name);
-    const text = fromFlag ?? (variable === undefined || variable === '' ? fallback : variable);
+    const variable = [variableOf(name), sharedVariable].find((candidate) => (env[candidate] ?? '') !== '');
+    const text = fromFlag ?? (variable === undefined ? fallback : env[variable]!);
     const value = kind.parse(text);
     if (value === undefined) {
-      const source = fromFlag === undefined ? variableOf(name) : `--${flagOf(name)}`;
+      const source = fromFlag === undefined ? (variable ?? variableOf(name)) : `--${flagOf(name)}`;
       throw new ConfigError(`${source}: expected ${kind.expected}, received '${text}'`);
     }
     config[name] = value;
@@ -527,9 +566,10 @@ export function formatAddress({ host, port }: ListenAddress): string {
 export function renderConfigHelp(): string {
   return names
     .map((name) => {
-      const { kind, fallback, help }: Setting<unknown> = settings[name];
+      const { kind, fallback, help, sharedVariable }: Setting<unknown> = settings[name];
       const shown = fallback === '' ? 'none' : fallback;
-      return `  --${flagOf(name)}, ${variableOf(name)}\n      ${help}\n      ${kind.expected}; default ${shown}`;
+      const variables = [variableOf(name), ...(sharedVariable === undefined ? [] : [sharedVariable])].join(', ');
+      return `  --${flagOf(name)}, ${variables}\n      ${help}\n      ${kind.expected}; default ${shown}`;
     })
     .join('\n');
 }
@@ -537,9 +577,10 @@ export function renderConfigHelp(): string {
 /** docs/configuration.md. */
 export function renderConfigMarkdown(): string {
   const rows = names.map((name) => {
-    const { kind, fallback, help, reason }: Setting<unknown> = settings[name];
+    const { kind, fallback, help, reason, sharedVariable }: Setting<unknown> = settings[name];
     const shown = fallback === '' ? 'none' : `\`${fallback}\``;
-    return `| \`--${flagOf(name)}\`<br>\`${variableOf(name)}\` | ${help} | ${kind.expected} | ${shown}: ${reason} |`;
+    const shared = sharedVariable === undefined ? '' : `<br>else \`${sharedVariable}\``;
+    return `| \`--${flagOf(name)}\`<br>\`${variableOf(name)}\`${shared} | ${help} | ${kind.expected} | ${shown}: ${reason} |`;
   });
   return [
     '# Configuration',

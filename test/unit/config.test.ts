@@ -49,6 +49,23 @@ test('a flag wins over the variable, the variable over the default', () => {
   expect(configOf([], { TC_MAX_BATCH: '' }).maxBatch).toBe(32);
 });
 
+test('the endpoint of traces is read from the variable that collectors are told by, too: after our own', () => {
+  const shared = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
+  expect(configOf([]).otlpEndpoint).toBeNull();
+  expect(configOf([], shared).otlpEndpoint).toBe('http://collector:4318');
+  expect(configOf([], { ...shared, TC_OTLP_ENDPOINT: 'https://other/otlp' }).otlpEndpoint).toBe('https://other/otlp');
+  expect(configOf(['--otlp-endpoint', 'http://127.0.0.1:1'], shared).otlpEndpoint).toBe('http://127.0.0.1:1');
+  expect(configOf([], { OTEL_EXPORTER_OTLP_ENDPOINT: '' }).otlpEndpoint).toBeNull();
+  expect(refusalOf([], { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' })).toMatch(/^OTEL_EXPORTER_OTLP_ENDPOINT: /);
+});
+
+test.each(['collector:4318', 'ftp://collector', 'http://name:word@collector', 'http://collector?key=1', 'http://'])(
+  'no traces are sent to %s: secrets belong into headers',
+  (endpoint) => {
+    expect(refusalOf(['--otlp-endpoint', endpoint])).toMatch(/^--otlp-endpoint: expected an http:/);
+  },
+);
+
 test('the names that clients and operators rely on are read from flag and variable', () => {
   const flags = configOf([
     ...['--grpc-address', '0.0.0.0:0', '--admin-address', '[::1]:9000', '--engine', 'onnx', '--policy-dir', '/p'],

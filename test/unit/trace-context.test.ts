@@ -39,8 +39,8 @@ test.each([
 
 test('no text makes it throw, and what it takes is well-formed', () => {
   const nearly = fc
-    .tuple(fc.constantFrom(...parent), fc.nat(parent.length), fc.string({ maxLength: 3 }))
-    .map(([, at, text]) => parent.slice(0, at) + text + parent.slice(at + 1));
+    .tuple(fc.nat(parent.length), fc.string({ maxLength: 3 }))
+    .map(([at, text]) => parent.slice(0, at) + text + parent.slice(at + 1));
   fc.assert(
     fc.property(fc.oneof(fc.string(), nearly), (text) => {
       const context = parseTraceparent(text);
