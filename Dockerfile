@@ -12,10 +12,18 @@ COPY server ./server
 COPY client ./client
 RUN npm run build
 RUN npm prune --omit=dev --no-audit --no-fund
-# ONNX Runtime ships a library for every platform (300 MB); one is used.
+# ONNX Runtime ships a library for every platform (300 MB); one is used. Its CUDA libraries are not in the package and not fetched.
 RUN find node_modules/onnxruntime-node/bin -mindepth 3 -maxdepth 3 -type d ! -path "*/linux/$(node -p process.arch)" -exec rm -rf {} +
 
 FROM node:22.21-bookworm-slim
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="tensor-consensus" \
+      org.opencontainers.image.description="A gRPC service that coordinates swarms: resources, assignment and robust consensus for thousands of agents every tick." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="docker.io/library/node:22.21-bookworm-slim"
 WORKDIR /app
 ENV NODE_ENV=production
 # A container is reached from outside; on a host the defaults stay on 127.0.0.1.
@@ -31,7 +39,8 @@ COPY policies ./policies
 COPY plugins ./plugins
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-USER node
+# By number, so that Kubernetes can tell that it is not root; it is the base image's user node.
+USER 1000:1000
 EXPOSE 50051 9464
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s CMD ["node", "-e", "fetch('http://127.0.0.1:9464/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "--initial-old-space-size=256", "dist/client/cli.js"]
