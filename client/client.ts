@@ -1,6 +1,6 @@
 /**
- * The client of the Coordinator service. Typed arrays in, typed arrays out; every call has a deadline; what may be
- * tried again is tried again within it, and nothing else.
+ * The client of the Coordinator service, over one server or several replicas. Typed arrays in, typed arrays out; every call
+ * has a deadline; what may be tried again is tried again within it, and nothing else.
  */
 import {
   type ChannelCredentials,
@@ -11,17 +11,26 @@ import {
   type MethodDefinition,
   type ServiceError,
 } from '@grpc/grpc-js';
+import { systemClock } from '../src/clock.js';
+import { Attempts } from './attempts.js';
+import { type Balancing, serviceConfig, targetOf } from './balancing.js';
 import { CoordinatorCallError, fromServiceError } from './call-error.js';
+import { isConnectionLoss } from './connection-loss.js';
 import { CoordinatorStream, type StreamOptions } from './coordinator-stream.js';
+import { HedgeBudget, type HedgingOptions } from './hedging.js';
 import { coordinateMethod, coordinatorServiceName, type Health, healthMethod, listPoliciesMethod } from './methods.js';
-import { RetryBudget } from './retry-budget.js';
+import { registerReplicaPolicy } from './replica-balancer.js';
+import { RetryBudget, type RetryBudgetOptions } from './retry-budget.js';
 import type { CoordinateAnswer, CoordinateRequest, PolicyInfo } from './request.js';
 import { decodeAnswer, decodePolicies, encodeRequest } from './wire-format.js';
 
+export { type Balancing } from './balancing.js';
 export { CoordinatorCallError, type FieldViolation, type GrpcCode } from './call-error.js';
-export { type CoordinatorStream, type StreamOptions, type TickOptions } from './coordinator-stream.js';
+export { type CoordinatorStream, type Reconnect, type StreamOptions, type TickOptions } from './coordinator-stream.js';
+export { type HedgingOptions } from './hedging.js';
 export { coordinatorServiceName, type Health } from './methods.js';
 export * from './request.js';
+export { type RetryBudgetOptions } from './retry-budget.js';
 
 export interface ClientOptions {
   /** Default deadline of a call, milliseconds. 10 000 where left out. */
@@ -30,9 +39,24 @@ export interface ClientOptions {
   readonly maxMessageBytes?: number;
   /** Times a refused call is tried again, 0..4. 3 where left out. */
   readonly retries?: number;
+  /** What stops retries where most calls fail. */
+  readonly retryBudget?: RetryBudgetOptions;
+  /** `round_robin` for several addresses and for `dns:` names, else `pick_first`, where left out. */
+  readonly balancing?: Balancing;
+  /**
+   * Sends a `coordinate` call that is slow to a second replica as well; the first answer counts, the other attempt is
+   * cancelled. Needs `round_robin`. Hedged calls have connections of their own, and failures are not paused before they are
+   * tried again. Off where left out: it is for tails of a few slow calls, and costs up to `ratio` more load.
+   */
+  readonly hedging?: HedgingOptions;
+  /**
+   * Whether a replica most of whose calls fail is left out for a while (`round_robin` only). Every status but OK counts, also of requests
+   * that are at fault themselves. False where left out: health says what is to be known of our own servers.
+   */
+  readonly ejectOutliers?: boolean;
   /** Plain text where left out. */
   readonly credentials?: ChannelCredentials;
-  /** Further options of the grpc-js channel, for instance client-side balancing; they win over the client's own. */
+  /** Further options of the grpc-js channel; they win over the client's own. */
   readonly channelOptions?: ChannelOptions;
 }
 
@@ -65,6 +89,10 @@ const keepaliveTimeoutMs = 10_000;
  * answer.assignment?.taskOfAgent; // Int32Array [1, 0]
  * client.close();
  *
+ * Replicas. `['10.0.0.1:50051', '10.0.0.2:50051']`, or `dns:///NAME:50051` for all addresses of a name (a headless Kubernetes
+ * Service): calls go in turn to the replicas that serve, by their own health services; a retry goes to another one.
+ * `close` the client when it is done with: its health watches keep the process alive.
+ *
  * Retries. UNAVAILABLE (the server starts, drains, or restarts its engine) is retried by gRPC itself with growing,
  * jittered pauses. RESOURCE_EXHAUSTED is retried only where the service said when (RetryInfo), after that time. All
  * retries stay within the deadline, and a budget stops them when most calls fail, so that a crowd of clients does not
@@ -73,35 +101,52 @@ const keepaliveTimeoutMs = 10_000;
 export class CoordinatorClient {
   readonly address: string;
   readonly #client: Client;
+  /** Of calls that may be hedged: a method has a hedging or a retry policy, so these go over a channel of their own. */
+  readonly #hedgingClient: Client | null;
+  readonly #hedging: HedgeBudget | null;
+  readonly #balancing: Balancing;
   readonly #deadlineMs: number;
   readonly #retries: number;
-  readonly #budget = new RetryBudget();
+  readonly #budget: RetryBudget;
   readonly #idPrefix = Math.random().toString(36).slice(2, 8);
   #calls = 0;
 
-  /** `address` is host:port, or any target that grpc-js understands (`dns:///swarm.example:50051`). Connects on the first call. */
-  constructor(address: string, options: ClientOptions = {}) {
-    const maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes;
-    this.address = address;
+  /**
+   * `addresses`: HOST:PORT, several of them (numbers only; also as one text with commas), or any target that grpc-js
+   * understands (`dns:///swarm.example:50051`). Connects on the first call.
+   *
+   * @throws RangeError where an address or an option is out of range.
+   */
+  constructor(addresses: string | readonly string[], options: ClientOptions = {}) {
+    const { target, balancing } = targetOf(addresses);
+    this.address = typeof addresses === 'string' ? addresses : addresses.join(',');
+    this.#balancing = options.balancing ?? balancing;
     this.#deadlineMs = positive('deadlineMs', options.deadlineMs ?? defaultDeadlineMs);
     this.#retries = options.retries ?? defaultRetries;
     if (!Number.isInteger(this.#retries) || this.#retries < 0 || this.#retries > mostRetries) {
       throw new RangeError(`retries: expected a whole number from 0 to ${mostRetries}, received ${this.#retries}`);
     }
-    this.#client = new Client(address, options.credentials ?? channelCredentials.createInsecure(), {
-      'grpc.max_receive_message_length': positive('maxMessageBytes', maxMessageBytes),
-      'grpc.max_send_message_length': maxMessageBytes,
-      // A request is kept for a retry only while it fits these buffers.
-      'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
-      'grpc.retry_buffer_size': 4 * maxMessageBytes,
-      'grpc-node.flow_control_window': flowControlWindowBytes,
-      'grpc.keepalive_time_ms': keepaliveTimeMs,
-      'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
-      'grpc.service_config': JSON.stringify(serviceConfig(this.#retries)),
-      ...options.channelOptions,
-    });
+    this.#budget = new RetryBudget(options.retryBudget);
+    this.#hedging = options.hedging === undefined ? null : new HedgeBudget(options.hedging);
+    if (this.#hedging !== null && this.#balancing === 'pick_first')
+      throw new RangeError('hedging: expected several replicas (balancing round_robin), received pick_first');
+    registerReplicaPolicy();
+    const open = (hedging: HedgeBudget | null): Client => {
+      const config = serviceConfig({
+        balancing: this.#balancing,
+        ejectOutliers: options.ejectOutliers ?? false,
+        retries: this.#retries,
+        retryBudget: this.#budget,
+        hedging,
+      });
+      return new Client(target, options.credentials ?? channelCredentials.createInsecure(), {
+        ...channelOptions(options.maxMessageBytes ?? defaultMaxMessageBytes),
+        'grpc.service_config': JSON.stringify(config),
+        ...options.channelOptions,
+      });
+    };
+    this.#client = open(null);
+    this.#hedgingClient = this.#hedging === null ? null : open(this.#hedging);
   }
 
   /**
@@ -123,7 +168,8 @@ export class CoordinatorClient {
 
   /**
    * Opens a stream of ticks: the service remembers each tick's assignment and where its search ended, by ids where requests
-   * carry them, so that the next tick is answered sooner and robots keep their tasks without `previous` being sent.
+   * carry them, so that the next tick is answered sooner and robots keep their tasks without `previous` being sent. Where the
+   * connection or the server goes away the stream goes on over another one, with the last `warmStart`.
    *
    * @example
    * const stream = client.openStream();
@@ -144,6 +190,8 @@ export class CoordinatorClient {
           ),
         nextRequestId: () => this.#nextRequestId(),
         defaultDeadlineMs: this.#deadlineMs,
+        clock: systemClock,
+        random: Math.random,
       },
       options,
     );
@@ -194,9 +242,10 @@ export class CoordinatorClient {
     }
   }
 
-  /** Closes the connection. Calls under way fail with CANCELLED or UNAVAILABLE. */
+  /** Closes all connections. Calls under way fail with CANCELLED or UNAVAILABLE. */
   close(): void {
     this.#client.close();
+    this.#hedgingClient?.close();
   }
 
   #nextRequestId(): string {
@@ -216,9 +265,10 @@ export class CoordinatorClient {
       try {
         const response = await this.#call(method, message, requestId, deadline, options.signal);
         this.#budget.succeeded();
+        this.#hedging?.succeeded();
         return response;
       } catch (error) {
-        const waitMs = error instanceof CoordinatorCallError ? askedToWaitMs(error) : null;
+        const waitMs = error instanceof CoordinatorCallError ? pauseBeforeRetryMs(error, options.signal) : null;
         if (waitMs === null) throw error;
         // The budget hears of every refusal, also of those that are not tried again.
         const affordable = this.#budget.failed();
@@ -240,28 +290,38 @@ export class CoordinatorClient {
         reject(cancelled(requestId, signal));
         return;
       }
+      const attempts = this.#balancing === 'round_robin' ? new Attempts() : null;
+      const hedging =
+        method.path === coordinateMethod().path && this.#hedging?.reserve() === true ? this.#hedging : null;
       const finish = (error: ServiceError | null, response?: Response): void => {
         signal?.removeEventListener('abort', abort);
+        attempts?.close();
+        hedging?.settle(attempts?.count ?? 1);
         if (error === null && response !== undefined) resolve(response);
         else if (signal?.aborted === true) reject(cancelled(requestId, signal));
         else if (error !== null) reject(fromServiceError(error, requestId));
         else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
       };
       let abort = (): void => undefined;
+      const metadata = new Metadata();
+      attempts?.writeTo(metadata);
       try {
         const { path, requestSerialize, responseDeserialize } = method;
-        const call = this.#client.makeUnaryRequest(
+        const client = hedging === null ? this.#client : this.#hedgingClient!;
+        const call = client.makeUnaryRequest(
           path,
           requestSerialize,
           responseDeserialize,
           message,
-          new Metadata(),
+          metadata,
           { deadline },
           finish,
         );
         abort = () => call.cancel();
         signal?.addEventListener('abort', abort, { once: true });
       } catch (cause) {
+        attempts?.close();
+        hedging?.settle(1);
         // grpc-js throws at once where the client is closed or the message cannot be serialized.
         const code = cause instanceof TypeError ? 'INVALID_ARGUMENT' : 'CANCELLED';
         reject(new CoordinatorCallError(code, textOf(cause), { requestId, cause }));
@@ -270,32 +330,33 @@ export class CoordinatorClient {
   }
 }
 
-/** Null: not retryable by us. */
-function askedToWaitMs(error: CoordinatorCallError): number | null {
-  return error.code === 'RESOURCE_EXHAUSTED' ? error.retryAfterMs : null;
+/**
+ * Null: not retryable, or retried by grpc-js already. A refusal is repeated when the service said, a lost connection that does
+ * not look like one to grpc-js at once.
+ */
+function pauseBeforeRetryMs(error: CoordinatorCallError, signal: AbortSignal | undefined): number | null {
+  if (error.code === 'RESOURCE_EXHAUSTED') return error.retryAfterMs;
+  if (error.code === 'UNAVAILABLE' || error.reason !== '') return null;
+  const { cause } = error as { readonly cause?: ServiceError };
+  return cause?.metadata !== undefined && isConnectionLoss(cause, signal?.aborted === true) ? 0 : null;
 }
 
 function cancelled(requestId: string, signal: AbortSignal): CoordinatorCallError {
   return new CoordinatorCallError('CANCELLED', 'cancelled by the caller', { requestId, cause: signal.reason });
 }
 
-function serviceConfig(retries: number): object {
-  if (retries === 0) return { loadBalancingConfig: [], methodConfig: [] };
+function channelOptions(maxMessageBytes: number): ChannelOptions {
   return {
-    loadBalancingConfig: [],
-    methodConfig: [
-      {
-        name: [{ service: coordinatorServiceName }],
-        retryPolicy: {
-          maxAttempts: retries + 1,
-          initialBackoff: '0.1s',
-          maxBackoff: '2s',
-          backoffMultiplier: 2,
-          retryableStatusCodes: ['UNAVAILABLE'],
-        },
-      },
-    ],
-    retryThrottling: { maxTokens: 20, tokenRatio: 0.1 },
+    'grpc.max_receive_message_length': positive('maxMessageBytes', maxMessageBytes),
+    'grpc.max_send_message_length': maxMessageBytes,
+    // A request is kept for a retry only while it fits these buffers.
+    'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
+    'grpc.retry_buffer_size': 4 * maxMessageBytes,
+    'grpc-node.flow_control_window': flowControlWindowBytes,
+    'grpc.keepalive_time_ms': keepaliveTimeMs,
+    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 5000,
   };
 }
 

@@ -1,12 +1,19 @@
 /**
  * A stream of ticks to the Coordinator service: answers come in the order of the requests, and the service remembers what
  * each tick left for the next, so that requests need neither `previous` nor `warmStart`.
+ *
+ * It outlives its connection. Where that ends, or the server drains, another call is opened (to another replica where there
+ * are several), the requests without an answer are sent again in their order, and the first of them that asks for an
+ * assignment brings the last `warmStart`. A request keeps its place at the head until its answer is there, so none is answered twice.
  */
-import { type ClientDuplexStream, type ServiceError, status as grpcStatus } from '@grpc/grpc-js';
+import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
+import type { Clock } from '../src/clock.js';
 import { CoordinatorCallError, fromServiceError, fromStreamError } from './call-error.js';
+import { isConnectionLoss } from './connection-loss.js';
 import { coordinateStreamMethod } from './methods.js';
+import { reconnectDelayMs } from './reconnect-delay.js';
 import type { CoordinateAnswer, CoordinateRequest } from './request.js';
-import { decodeAnswer, encodeRequest } from './wire-format.js';
+import { decodeAnswer, encodeRequest, withWarmStart } from './wire-format.js';
 
 export interface StreamOptions {
   /** Aborting cancels the stream; what is not answered then fails with CANCELLED. */
@@ -15,6 +22,22 @@ export interface StreamOptions {
   readonly window?: number | undefined;
   /** For the life of the whole stream, milliseconds from now. None where left out. */
   readonly deadlineMs?: number | undefined;
+  /**
+   * How often in a row the stream is opened anew without an answer in between, before it fails. 12 where left out, which
+   * takes some 8 s; 0: it fails with its first connection.
+   */
+  readonly reconnects?: number | undefined;
+  /** Told each time before the stream is opened anew. What it throws is an error of the caller's and not caught. */
+  readonly onReconnect?: ((reconnect: Reconnect) => void) | undefined;
+}
+
+export interface Reconnect {
+  /** Why the call before ended. */
+  readonly cause: CoordinatorCallError;
+  /** Of those in a row without an answer, from 1. */
+  readonly attempt: number;
+  /** Requests that are sent again. */
+  readonly unanswered: number;
 }
 
 export interface TickOptions {
@@ -29,63 +52,81 @@ export interface StreamContext {
   nextRequestId(): string;
   /** Of a tick, milliseconds. */
   readonly defaultDeadlineMs: number;
+  readonly clock: Clock;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
 }
 
 interface PendingTick {
   readonly requestId: string;
-  /** Null once it was written. */
-  bytes: Buffer | null;
+  /** Kept until the answer is there: the request may have to be sent again. */
+  readonly bytes: Buffer;
+  /** Its time is over, and it has failed: it only waits for its answer to be passed over. */
+  isLate: boolean;
   readonly resolve: (answer: CoordinateAnswer) => void;
   readonly reject: (error: CoordinatorCallError) => void;
   readonly timer: NodeJS.Timeout;
 }
 
+type Call = ClientDuplexStream<Buffer, Buffer>;
+
 const defaultWindow = 16;
+const defaultReconnects = 12;
 
 export class CoordinatorStream {
-  readonly #call: ClientDuplexStream<Buffer, Buffer>;
   readonly #context: StreamContext;
   readonly #window: number;
   readonly #signal: AbortSignal | undefined;
+  readonly #deadline: number | undefined;
+  readonly #mostReconnects: number;
+  readonly #onReconnect: ((reconnect: Reconnect) => void) | undefined;
   readonly #method = coordinateStreamMethod();
+  readonly #abort = (): void => this.cancel();
+  /** Null between the end of one and the opening of the next. */
+  #call: Call | null = null;
+  #cancelReconnect: () => void = () => undefined;
+  /** Why there is no call, where it ended while nothing was unanswered: the next request opens another. */
+  #idleSince: CoordinatorCallError | null = null;
+  /** Opened anew since the last answer. */
+  #attempts = 0;
+  #reconnects = 0;
+  /** The next request that asks for an assignment has to bring the warm start: this call's server does not know it. */
+  #mustResume = false;
   /** In the order of the requests: the written ones, then those that wait for their turn. Late ones stay until their answer comes. */
   readonly #pending: PendingTick[] = [];
   #written = 0;
   #waitingForRoom: (() => void)[] = [];
   #isClosing = false;
+  #isCancelled = false;
+  #hasEnded = false;
   #failure: CoordinatorCallError | null = null;
   #warmStart: Uint8Array | null = null;
   readonly #ended: Promise<void>;
+  #resolveEnded: () => void = () => undefined;
 
   /** Streams are opened with `CoordinatorClient.openStream`. */
   constructor(context: StreamContext, options: StreamOptions = {}) {
     this.#context = context;
-    this.#window = options.window ?? defaultWindow;
-    if (!Number.isInteger(this.#window) || this.#window < 1) {
-      throw new RangeError(`window: expected a whole number from 1, received ${this.#window}`);
-    }
+    this.#window = whole('window', options.window ?? defaultWindow, 1);
+    this.#mostReconnects = whole('reconnects', options.reconnects ?? defaultReconnects, 0);
+    this.#onReconnect = options.onReconnect;
     const { deadlineMs, signal } = options;
     this.#signal = signal;
-    const call = context.open(this.#method.path, deadlineMs === undefined ? undefined : Date.now() + deadlineMs);
-    this.#call = call;
-    const abort = (): void => call.cancel();
-    call.on('data', (bytes: Buffer) => this.#receive(bytes));
-    this.#ended = new Promise((resolve) => {
-      const end = (error: ServiceError | null): void => {
-        signal?.removeEventListener('abort', abort);
-        this.#end(error);
-        resolve();
-      };
-      call.on('error', end);
-      call.on('end', () => end(null));
-    });
-    if (signal?.aborted === true) abort();
-    else signal?.addEventListener('abort', abort, { once: true });
+    this.#deadline = deadlineMs === undefined ? undefined : Date.now() + deadlineMs;
+    this.#ended = new Promise((resolve) => (this.#resolveEnded = resolve));
+    this.#open();
+    if (signal?.aborted === true) this.cancel();
+    else signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
   /** `warmStart` of the last answer that had one: in the first request of another stream it resumes this one there. */
   get warmStart(): Uint8Array | null {
     return this.#warmStart;
+  }
+
+  /** How often the stream was opened anew. */
+  get reconnects(): number {
+    return this.#reconnects;
   }
 
   /** Whether the stream takes no more requests: it was closed, or it failed. */
@@ -107,7 +148,7 @@ export class CoordinatorStream {
 
   /**
    * One tick. The request is coded before `send` returns, so its arrays may be changed then. Requests may be sent ahead of
-   * their answers, which come in order. Nothing is tried again: the next tick is worth more.
+   * their answers, which come in order. A request that the service refused is not tried again: the next tick is worth more.
    *
    * @throws CoordinatorCallError with the service's code and reason where it refused this request (the stream lives on:
    *   `isClosed` is false), or with that of the stream where it ended.
@@ -126,11 +167,13 @@ export class CoordinatorStream {
     }
     return new Promise((resolve, reject) => {
       const deadlineMs = options.deadlineMs ?? this.#context.defaultDeadlineMs;
-      const timer = setTimeout(
-        () => reject(new CoordinatorCallError('DEADLINE_EXCEEDED', `no answer in ${deadlineMs} ms`, { requestId })),
-        deadlineMs,
-      );
-      this.#pending.push({ requestId, bytes, resolve, reject, timer });
+      const late = (): void => {
+        tick.isLate = true;
+        reject(new CoordinatorCallError('DEADLINE_EXCEEDED', `no answer in ${deadlineMs} ms`, { requestId }));
+      };
+      const timer = setTimeout(late, deadlineMs);
+      const tick: PendingTick = { requestId, bytes, isLate: false, resolve, reject, timer };
+      this.#pending.push(tick);
       this.#write();
     });
   }
@@ -144,57 +187,158 @@ export class CoordinatorStream {
 
   /** Ends the stream at once; what is not answered fails with CANCELLED. */
   cancel(): void {
-    this.#call.cancel();
+    if (this.#hasEnded) return;
+    this.#isCancelled = true;
+    if (this.#call === null) this.#end(cancelled('', this.#signal?.reason));
+    else this.#call.cancel();
+  }
+
+  #open(): void {
+    const call = this.#context.open(this.#method.path, this.#deadline);
+    this.#call = call;
+    this.#written = 0;
+    call.on('data', (bytes: Buffer) => {
+      if (call === this.#call) this.#receive(bytes);
+    });
+    call.on('error', (error: ServiceError) => this.#lost(call, error));
+    call.on('end', () => this.#lost(call, null));
   }
 
   #write(): void {
-    while (this.#failure === null && this.#written < Math.min(this.#pending.length, this.#window)) {
-      const tick = this.#pending[this.#written++]!;
-      if (tick.bytes !== null) this.#call.write(tick.bytes);
-      tick.bytes = null;
+    if (this.#idleSince !== null && this.#pending.length > 0) {
+      this.#tellReconnect(this.#idleSince);
+      this.#idleSince = null;
+      this.#open();
+    }
+    if (this.#call === null) {
+      if (this.#isClosing && this.#pending.length === 0) this.#end(null);
+      return;
+    }
+    while (this.#written < Math.min(this.#pending.length, this.#window)) {
+      this.#call.write(this.#bytesOf(this.#pending[this.#written++]!));
     }
     if (this.#isClosing && this.#written === this.#pending.length && !this.#call.writableEnded) this.#call.end();
   }
 
+  #bytesOf({ bytes }: PendingTick): Buffer {
+    if (!this.#mustResume || this.#warmStart === null) return bytes;
+    const resuming = withWarmStart(this.#method.requestDeserialize(bytes), this.#warmStart);
+    if (resuming === null) return bytes;
+    this.#mustResume = false;
+    return this.#method.requestSerialize(resuming);
+  }
+
   #receive(bytes: Buffer): void {
-    const tick = this.#pending.shift();
-    if (tick === undefined) {
-      this.#call.cancel();
+    const tick = this.#pending[0];
+    const call = this.#call!;
+    if (tick === undefined || this.#written === 0) {
+      this.cancel();
       return;
     }
-    this.#written -= 1;
-    clearTimeout(tick.timer);
-    const { requestId } = tick;
+    let outcome: { readonly answer: CoordinateAnswer } | { readonly error: CoordinatorCallError };
     try {
       const message = this.#method.responseDeserialize(bytes);
-      if (message.error !== null) tick.reject(fromStreamError(message.error, requestId));
-      else {
-        const answer = decodeAnswer(message);
-        const warmStart = answer.assignment?.warmStart;
-        if (warmStart !== undefined && warmStart.length > 0) this.#warmStart = warmStart;
-        tick.resolve(answer);
-      }
+      outcome =
+        message.error === null
+          ? { answer: decodeAnswer(message) }
+          : { error: fromStreamError(message.error, tick.requestId) };
     } catch (cause) {
-      tick.reject(new CoordinatorCallError('INTERNAL', `malformed answer: ${textOf(cause)}`, { requestId, cause }));
+      const { requestId } = tick;
+      outcome = {
+        error: new CoordinatorCallError('INTERNAL', `malformed answer: ${textOf(cause)}`, { requestId, cause }),
+      };
+    }
+    if ('error' in outcome && outcome.error.reason === 'DRAINING' && this.#mayReconnect) {
+      // Cut off by a server that ends, as all further requests on this call will be: they are sent elsewhere.
+      this.#reopen(outcome.error);
+      call.cancel();
+      return;
+    }
+    this.#pending.shift();
+    this.#written -= 1;
+    this.#attempts = 0;
+    clearTimeout(tick.timer);
+    if ('error' in outcome) tick.reject(outcome.error);
+    else {
+      const warmStart = outcome.answer.assignment?.warmStart;
+      if (warmStart !== undefined && warmStart.length > 0) this.#warmStart = warmStart;
+      tick.resolve(outcome.answer);
     }
     this.#write();
     this.#wake();
   }
 
-  #end(error: ServiceError | null): void {
-    if (this.#failure !== null) return;
-    const signal = this.#signal?.aborted === true ? this.#signal : null;
-    const left = this.#pending.splice(0);
-    this.#written = 0;
-    for (const { requestId, reject, timer } of left) {
-      clearTimeout(timer);
-      if (signal !== null) reject(cancelled(requestId, signal.reason));
-      else if (error !== null) reject(fromServiceError(error, requestId));
-      else reject(new CoordinatorCallError('UNAVAILABLE', 'the stream ended without an answer', { requestId }));
+  get #mayReconnect(): boolean {
+    const isOver = this.#deadline !== undefined && Date.now() >= this.#deadline;
+    return !this.#isCancelled && !isOver && this.#attempts < this.#mostReconnects;
+  }
+
+  /** Called with the end of any call; only that of the present one counts. */
+  #lost(call: Call, error: ServiceError | null): void {
+    if (call !== this.#call) return;
+    const aborted = this.#signal?.aborted === true;
+    if (aborted) this.#end(cancelled('', this.#signal.reason));
+    else if (error === null && this.#isClosing && this.#pending.length === 0) this.#end(null);
+    else {
+      const cause =
+        error === null
+          ? new CoordinatorCallError('UNAVAILABLE', 'the stream ended without an answer')
+          : fromServiceError(error, '');
+      const goesOn = error === null || isConnectionLoss(error, this.#isCancelled) || cause.reason === 'STREAM_LIMIT';
+      if (goesOn && this.#mayReconnect) this.#reopen(cause);
+      else this.#end(cause);
     }
-    if (signal !== null) this.#failure = cancelled('', signal.reason);
-    else if (error !== null && error.code !== grpcStatus.OK) this.#failure = fromServiceError(error, '');
+  }
+
+  #reopen(cause: CoordinatorCallError): void {
+    this.#call = null;
+    this.#written = 0;
+    this.#mustResume = true;
+    this.#dropLate();
+    if (this.#pending.length === 0) {
+      if (this.#isClosing) this.#end(null);
+      else this.#idleSince = cause;
+      return;
+    }
+    this.#tellReconnect(cause);
+    const askedMs = cause.code === 'RESOURCE_EXHAUSTED' ? (cause.retryAfterMs ?? 0) : 0;
+    const delayMs = Math.max(askedMs, reconnectDelayMs(this.#attempts, this.#context.random()));
+    this.#cancelReconnect = this.#context.clock.after(delayMs, () => {
+      if (this.#hasEnded) return;
+      this.#dropLate();
+      this.#open();
+      this.#write();
+    });
+  }
+
+  #tellReconnect(cause: CoordinatorCallError): void {
+    this.#attempts += 1;
+    this.#reconnects += 1;
+    this.#onReconnect?.({ cause, attempt: this.#attempts, unanswered: this.#pending.length });
+  }
+
+  /** Requests that nobody waits for any more are not sent again. */
+  #dropLate(): void {
+    const inTime = this.#pending.filter(({ isLate }) => !isLate);
+    this.#pending.splice(0, this.#pending.length, ...inTime);
+    this.#wake();
+  }
+
+  /** The end for good. `failure` null: it went well. */
+  #end(failure: CoordinatorCallError | null): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#call = null;
+    this.#written = 0;
+    this.#cancelReconnect();
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#failure = failure;
+    for (const { requestId, reject, timer } of this.#pending.splice(0)) {
+      clearTimeout(timer);
+      reject(failureOfTick(failure, requestId));
+    }
     this.#isClosing = true;
+    this.#resolveEnded();
     this.#wake();
   }
 
@@ -203,6 +347,20 @@ export class CoordinatorStream {
     this.#waitingForRoom = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+/** What ended the stream, as the failure of one request in it. */
+function failureOfTick(failure: CoordinatorCallError | null, requestId: string): CoordinatorCallError {
+  if (failure === null)
+    return new CoordinatorCallError('UNAVAILABLE', 'the stream ended without an answer', { requestId });
+  const { code, message, reason, fieldViolations, retryAfterMs, cause } = failure;
+  return new CoordinatorCallError(code, message, { reason, fieldViolations, retryAfterMs, requestId, cause });
+}
+
+function whole(name: string, value: number, least: number): number {
+  if (!Number.isInteger(value) || value < least)
+    throw new RangeError(`${name}: expected a whole number from ${least}, received ${value}`);
+  return value;
 }
 
 function cancelled(requestId: string, cause: unknown): CoordinatorCallError {

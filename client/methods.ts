@@ -50,10 +50,18 @@ export function listPoliciesMethod(): MethodDefinition<object, ListPoliciesRespo
   return coordinatorMethod('ListPolicies') as MethodDefinition<object, ListPoliciesResponseMessage>;
 }
 
-export function healthMethod(): MethodDefinition<{ service: string }, { status: Health }> {
+type HealthMethod = MethodDefinition<{ service: string }, { status: Health }>;
+
+export function healthMethod(): HealthMethod {
+  return healthServiceMethod('Check');
+}
+
+/** One answer now, and one at each change. */
+export function healthWatchMethod(): HealthMethod {
+  return healthServiceMethod('Watch');
+}
+
+function healthServiceMethod(method: string): HealthMethod {
   healthPackage ??= loadSync(healthProtoPath, protoLoaderOptions);
-  return methodOf(healthPackage, 'grpc.health.v1.Health', 'Check') as MethodDefinition<
-    { service: string },
-    { status: Health }
-  >;
+  return methodOf(healthPackage, 'grpc.health.v1.Health', method) as HealthMethod;
 }

@@ -51,6 +51,14 @@ export function encodeRequest(request: CoordinateRequest, requestId: string): Co
   };
 }
 
+/** The request with that warm start; null where it brings one of its own, or asks for no assignment. */
+export function withWarmStart(message: CoordinateRequestInput, warmStart: Uint8Array): CoordinateRequestInput | null {
+  const { operators, tasks, utility, assignment: options } = message;
+  const assigns = operators == null || operators.length === 0 || operators.includes('ASSIGNMENT');
+  if (!assigns || (tasks == null && utility == null) || (options?.warmStart?.length ?? 0) > 0) return null;
+  return { ...message, assignment: { ...options, warmStart } };
+}
+
 function assignment(request: CoordinateRequest, options: AssignmentRequest): CoordinateRequestInput['assignment'] {
   const { bias, forbidden, capacities, previous, locks, ...plain } = options;
   return {

@@ -126,7 +126,7 @@ test('aborting cancels what is under way, here and in the server', async () => {
 test('a server that drains answers what it has, then ends the stream with a reason to go elsewhere', async () => {
   const { fake, client } = await start();
   fake.core.answersAtOnce = false;
-  const stream = client.openStream();
+  const stream = client.openStream({ reconnects: 0 });
   const accepted = stream.send(request('accepted'));
   await fake.core.arrived(1);
   const closed = fake.server.close();

@@ -83,7 +83,7 @@ describe('whole numbers on the command line', () => {
 
 describe('the retry budget', () => {
   it('stops retries after ten refusals in a row and lets them on again after enough successes', () => {
-    const budget = new RetryBudget();
+    const budget = new RetryBudget({ maxTokens: 20, tokenRatio: 0.1 });
     const allowed = Array.from({ length: 12 }, () => budget.failed());
     expect(allowed.filter(Boolean)).toHaveLength(9);
     for (let i = 0; i < 50; i += 1) budget.succeeded();
