@@ -75,6 +75,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       metrics,
       log: (message, fields) => log.warn(fields, message),
     });
+    metrics.watchEngineFallback(() => (ladder.fallingBack ? 1 : 0));
+    metrics.watchUsableEngines(() => ladder.usable());
     await ladder.start();
   } catch (error) {
     registry.close();
@@ -99,6 +101,11 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
       ...roomLimits,
     },
   });
+  metrics.watchOldestWaitingSeconds(() => {
+    const oldestMs = batcher.oldestEnqueuedMs;
+    return oldestMs === null ? 0 : Math.max(clock.nowMs() - oldestMs, 0) / 1000;
+  });
+  metrics.solverThreads.set(config.solverThreads);
   const solver = createSolverPool({ threads: config.solverThreads, clock });
   const reduced = new ReducedPrograms(ladder);
   const large = createLargeSolver({ clock });

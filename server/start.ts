@@ -80,7 +80,11 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     connections: grpc,
     limitBytes: config.maxUnreadMb * 1024 * 1024,
     timeoutMs: config.slowReaderTimeoutMs,
+    onClosed: () => metrics.slowReaderClosed.inc(),
   });
+  metrics.watchServing(() => (state.phase === 'serving' ? 1 : 0));
+  metrics.watchOpenCalls(() => state.openCalls);
+  metrics.watchUnreadBytes(() => unread.bytes);
   const service = {
     core: () => core,
     state,

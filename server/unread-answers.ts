@@ -19,6 +19,8 @@ export interface UnreadAnswersOptions {
   readonly limitBytes: number;
   /** How long a connection may take next to nothing of what is written to it. */
   readonly timeoutMs: number;
+  /** Called for each connection that is closed for its client's not reading. */
+  readonly onClosed?: () => void;
 }
 
 interface Unread {
@@ -108,10 +110,15 @@ export class UnreadAnswers {
         unread.takenAtMs = nowMs;
       }
       const forMs = nowMs - unread.takenAtMs;
-      if (forMs >= timeoutMs) connections.close(peer);
+      if (forMs >= timeoutMs) this.#close(peer);
       else if (forMs >= stalledMs && unread.bytes > most) [worst, most] = [peer, unread.bytes];
     }
-    if (worst !== null && this.#bytes > limitBytes) connections.close(worst);
+    if (worst !== null && this.#bytes > limitBytes) this.#close(worst);
+  }
+
+  #close(peer: string): void {
+    this.#options.connections.close(peer);
+    this.#options.onClosed?.();
   }
 }
 

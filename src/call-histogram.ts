@@ -46,6 +46,8 @@ export interface CallHistogramOptions<T extends string> {
   readonly buckets: readonly number[];
   /** The only label; absent: there is none. */
   readonly labelName?: T;
+  /** Values of the label that are shown before they are observed, with zeros. */
+  readonly labelValues?: readonly string[];
   readonly registry: Registry;
 }
 
@@ -103,7 +105,9 @@ export class CallHistogram<T extends string = never> {
 
   reset(): void {
     this.#counts.clear();
-    if (this.#options.labelName === undefined) this.#countsOf('');
+    for (const label of this.#options.labelName === undefined ? [''] : (this.#options.labelValues ?? [])) {
+      this.#countsOf(label);
+    }
   }
 
   #count(label: string, value: number): void {

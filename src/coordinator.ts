@@ -92,6 +92,8 @@ export class Coordinator {
     this.#options = options;
     const { solver, clock, metrics, solverThreads = 1, limits = { maxQueue: Infinity } } = options;
     this.#solving = new SolverStage({ solver, clock, metrics, threads: solverThreads, limits });
+    metrics.watchSolverWaiting(() => this.#solving.depth);
+    metrics.watchSolverRunning(() => this.#solving.inPool);
   }
 
   /** False: `refusal` would refuse no call of so many bytes and with that deadline. Costs little. */

@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { CallHistogram } from './call-histogram.js';
 
 export type { Exemplar } from './call-histogram.js';
+import { errorRegistry } from './errors.js';
 
 /** 50 us to 10 s, about 2.2 apart: fine enough for a tick's budget, coarse enough to aggregate. */
 export const latencyBucketsSeconds = [
@@ -13,27 +14,36 @@ export const latencyBucketsSeconds = [
  * `displaced`: by a more urgent request while the queue was full; `unread`: the connection holds too many answers that were not
  * taken from it.
  */
-export type ShedReason =
-  | 'queue_full'
-  | 'displaced'
-  | 'predicted_late'
-  | 'deadline'
-  | 'unread'
-  | 'cancelled'
-  | 'draining'
-  | 'warming'
-  | 'superseded';
-export type DispatchReason = 'full' | 'delay' | 'idle' | 'drain';
+export const shedReasons = [
+  'queue_full',
+  'displaced',
+  'predicted_late',
+  'deadline',
+  'unread',
+  'cancelled',
+  'draining',
+  'warming',
+  'superseded',
+] as const;
+export type ShedReason = (typeof shedReasons)[number];
+export const dispatchReasons = ['full', 'delay', 'idle', 'drain'] as const;
+export type DispatchReason = (typeof dispatchReasons)[number];
 export type FailoverReason =
   'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
 
+/** Says who knows the value, which is asked for at each scrape; until then it is 0. */
+export type WatchGauge = (read: () => number) => void;
+
 export interface Metrics {
+  readonly watchServing: WatchGauge;
+  readonly watchOpenCalls: WatchGauge;
   readonly requestDuration: CallHistogram<'code'>;
   readonly stageDuration: CallHistogram<'stage'>;
   readonly batchSize: Histogram;
   readonly paddingRatio: Histogram;
   readonly queueDepth: Gauge;
   readonly queueBytes: Gauge;
+  readonly watchOldestWaitingSeconds: WatchGauge;
   readonly tenantEngine: Counter<'tenant'>;
   readonly streamsOpen: Gauge;
   readonly shed: Counter<'reason'>;
@@ -42,11 +52,14 @@ export interface Metrics {
   readonly engineActive: Gauge<'engine' | 'device'>;
   readonly engineRestart: Counter<'engine' | 'reason'>;
   readonly engineFailover: Counter<'from' | 'to' | 'reason'>;
-  /** Says who counts the objects of PJRT plugins; until then there are none. */
-  readonly watchPjrtObjects: (count: () => number) => void;
+  readonly watchEngineFallback: WatchGauge;
+  /** Whether work may be given to each engine of the ladder, by its name there. */
+  readonly watchUsableEngines: (read: () => Iterable<readonly [rung: string, usable: boolean]>) => void;
+  readonly watchPjrtObjects: WatchGauge;
   readonly compileDuration: Histogram;
   readonly executableCache: Counter<'result'>;
   readonly executableResidentBytes: Gauge<'engine' | 'device'>;
+  readonly executablesResident: Gauge<'engine' | 'device'>;
   readonly marginalError: CallHistogram;
   readonly outlierRatio: CallHistogram;
   readonly churnRatio: CallHistogram;
@@ -59,27 +72,48 @@ export interface Metrics {
   readonly connectionsRefused: Counter<'reason'>;
   readonly assignmentSolver: Counter<'solver'>;
   readonly traceSpans: Counter<'result'>;
+  readonly solverThreads: Gauge;
+  readonly watchSolverWaiting: WatchGauge;
+  readonly watchSolverRunning: WatchGauge;
+  readonly watchUnreadBytes: WatchGauge;
+  readonly slowReaderClosed: Counter;
 }
+
+/** What `coordinate_request_duration_seconds` may have as `code`. */
+const statusCodes = [...new Set(['OK', ...Object.values(errorRegistry).map(({ status }) => status)])];
+const stages = ['decode', 'queue', 'pack', 'transfer_in', 'execute', 'transfer_out', 'assign', 'encode'];
+const solvers = ['exact', 'auction', 'greedy', 'sparse-exact', 'sparse-auction'];
+const lossReasons = ['crash', 'hang', 'device_lost'];
+const cacheResults = ['hit', 'larger', 'miss', 'evicted', 'disk_hit', 'disk_miss', 'disk_refused'];
 
 const ratioBuckets = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
 
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry];
   const latency = { buckets: latencyBucketsSeconds, registers };
-  let livePjrtObjects = (): number => 0;
-  const pjrtLiveObjects: Gauge = new Gauge({
-    name: 'coordinate_pjrt_live_objects',
-    help: 'Objects of PJRT plugins that are not freed.',
+  const watched = (name: string, help: string): WatchGauge => {
+    let read = (): number => 0;
+    const gauge: Gauge = new Gauge({ name, help, registers, collect: () => gauge.set(read()) });
+    return (from) => void (read = from);
+  };
+  let usableEngines = (): Iterable<readonly [string, boolean]> => [];
+  const engineUsable: Gauge<'rung'> = new Gauge({
+    name: 'coordinate_engine_usable',
+    help: '1 for the engines that work may be given to, 0 for those that failed or did not open.',
+    labelNames: ['rung'],
     registers,
     collect() {
-      pjrtLiveObjects.set(livePjrtObjects());
+      for (const [rung, usable] of usableEngines()) engineUsable.set({ rung }, usable ? 1 : 0);
     },
   });
-  return {
+  const metrics: Metrics = {
+    watchServing: watched('coordinate_serving', '1 while the server is ready for calls: warm and not shutting down.'),
+    watchOpenCalls: watched('coordinate_open_calls', 'Calls and ticks accepted and not answered.'),
     requestDuration: new CallHistogram({
       name: 'coordinate_request_duration_seconds',
       help: 'Coordinate calls, from arrival to answer, by gRPC status.',
       labelName: 'code',
+      labelValues: statusCodes,
       buckets: latencyBucketsSeconds,
       registry,
     }),
@@ -87,6 +121,7 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'coordinate_stage_duration_seconds',
       help: 'Stages of Coordinate calls.',
       labelName: 'stage',
+      labelValues: stages,
       buckets: latencyBucketsSeconds,
       registry,
     }),
@@ -113,6 +148,10 @@ export function createMetrics(registry: Registry): Metrics {
       help: 'Bytes of the requests that wait for a batch.',
       registers,
     }),
+    watchOldestWaitingSeconds: watched(
+      'coordinate_queue_oldest_seconds',
+      'How long the request that waits longest has waited for a batch; 0 where none waits.',
+    ),
     tenantEngine: new Counter({
       name: 'coordinate_tenant_engine_seconds_total',
       help: 'Engine time charged to tenants; those without a configured weight are other.',
@@ -155,9 +194,12 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['from', 'to', 'reason'],
       registers,
     }),
-    watchPjrtObjects(count) {
-      livePjrtObjects = count;
-    },
+    watchEngineFallback: watched(
+      'coordinate_engine_fallback',
+      '1 while work runs on a lower engine than the best one that has been warm in this process.',
+    ),
+    watchUsableEngines: (read) => void (usableEngines = read),
+    watchPjrtObjects: watched('coordinate_pjrt_live_objects', 'Objects of PJRT plugins that are not freed.'),
     compileDuration: new Histogram({
       name: 'coordinate_compile_duration_seconds',
       help: 'Tracing, lowering and loading of programs.',
@@ -172,6 +214,12 @@ export function createMetrics(registry: Registry): Metrics {
     executableResidentBytes: new Gauge({
       name: 'coordinate_executable_resident_bytes',
       help: 'Memory of loaded programs, as the engine estimates it.',
+      labelNames: ['engine', 'device'],
+      registers,
+    }),
+    executablesResident: new Gauge({
+      name: 'coordinate_executables_resident',
+      help: 'Programs that are loaded.',
       labelNames: ['engine', 'device'],
       registers,
     }),
@@ -246,5 +294,34 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['result'],
       registers,
     }),
+    solverThreads: new Gauge({
+      name: 'coordinate_solver_threads',
+      help: 'Threads for hard assignments, as configured.',
+      registers,
+    }),
+    watchSolverWaiting: watched('coordinate_solver_waiting', 'Hard assignments that wait for a solver thread.'),
+    watchSolverRunning: watched('coordinate_solver_running', 'Hard assignments that solver threads have.'),
+    watchUnreadBytes: watched(
+      'coordinate_unread_answer_bytes',
+      'Bytes of answers that were written and not taken by their clients.',
+    ),
+    slowReaderClosed: new Counter({
+      name: 'coordinate_slow_reader_closed_total',
+      help: 'Connections closed because their clients did not take the answers.',
+      registers,
+    }),
   };
+  startAtZero(metrics);
+  return metrics;
+}
+
+/** A counter that is not there before its first event hides that event from every rate and alert. */
+function startAtZero(metrics: Metrics): void {
+  for (const reason of shedReasons) metrics.shed.inc({ reason }, 0);
+  for (const reason of dispatchReasons) metrics.batchDispatch.inc({ reason }, 0);
+  for (const solver of solvers) metrics.assignmentSolver.inc({ solver }, 0);
+  for (const result of cacheResults) metrics.executableCache.inc({ result }, 0);
+  for (const engine of ['xla', 'onnx'])
+    for (const reason of lossReasons) metrics.engineRestart.inc({ engine, reason }, 0);
+  metrics.tenantEngine.inc({ tenant: 'other' }, 0);
 }

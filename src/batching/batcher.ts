@@ -115,6 +115,14 @@ export class Batcher implements JobRunner {
     this.#room = new WaitingRoom(options.limits);
   }
 
+  /** Since when the job that waits longest waits; null where none does. Looks at each. */
+  get oldestEnqueuedMs(): number | null {
+    let oldestMs: number | null = null;
+    for (const { enqueuedMs } of this.#room.all())
+      if (oldestMs === null || enqueuedMs < oldestMs) oldestMs = enqueuedMs;
+    return oldestMs;
+  }
+
   /** Submissions that wait for a batch. */
   get depth(): number {
     return this.#room.depth;

@@ -111,6 +111,11 @@ export class WaitingRoom<J extends QueuedJob> {
     return this.#bytes;
   }
 
+  /** Jobs in the room, in no order. */
+  all(): Iterable<J> {
+    return this.#jobs;
+  }
+
   /** Whether a newcomer that holds so much displaces nobody. */
   hasRoomFor(bytes: number): boolean {
     return this.depth < this.#maxQueue && (this.depth === 0 || this.#bytes + bytes <= this.#maxBytes);

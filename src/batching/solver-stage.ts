@@ -117,13 +117,18 @@ export class SolverStage {
     return this.#room.depth;
   }
 
+  /** Problems that the pool has. */
+  get inPool(): number {
+    return this.#small + this.#large;
+  }
+
   /** Idle, and next to nothing is on its way here: a call that comes now is let in. */
   get isCalm(): boolean {
     return this.isIdle && this.#comingMs < leastMs;
   }
 
   get isIdle(): boolean {
-    return this.#small + this.#large === 0 && this.#room.jobCount === 0;
+    return this.inPool === 0 && this.#room.jobCount === 0;
   }
 
   /**

@@ -100,6 +100,11 @@ export class Ladder implements ProgramSource {
     return this.#active.index > this.#preferred();
   }
 
+  /** Whether work may be given to each engine, best first. */
+  usable(): (readonly [name: string, usable: boolean])[] {
+    return this.#rungs.map(({ name, usable }) => [name, usable]);
+  }
+
   /** Of the engine that takes work now, as its store says it. */
   loadedBuckets(key: string): Bucket[] {
     return this.#active.current?.store.loadedBuckets(key) ?? [];

@@ -25,7 +25,10 @@ export interface ProgramStoreOptions {
   /** Least recently used programs leave when the loaded ones keep more than this. The one last loaded always stays. */
   readonly memoryLimitBytes: number;
   readonly clock: Clock;
-  readonly metrics: Pick<Metrics, 'executableCache' | 'compileDuration' | 'executableResidentBytes'>;
+  readonly metrics: Pick<
+    Metrics,
+    'executableCache' | 'compileDuration' | 'executableResidentBytes' | 'executablesResident'
+  >;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -239,7 +242,7 @@ export class ProgramStore {
 
   /** Unloads least recently used programs until the rest fits; never one that runs, nor `spared`. */
   #evict(spared: StoredProgram | null): void {
-    const { engine, metrics, memoryLimitBytes } = this.#options;
+    const { engine, memoryLimitBytes, metrics } = this.#options;
     while (this.#residentBytes > memoryLimitBytes) {
       let victim: StoredProgram | null = null;
       let home = '';
@@ -258,7 +261,16 @@ export class ProgramStore {
       engine.unload(loaded);
       metrics.executableCache.inc({ result: 'evicted' });
     }
-    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, this.#residentBytes);
+    this.#showResident();
+  }
+
+  #showResident(): void {
+    const { engine, metrics } = this.#options;
+    const labels = { engine: engine.name, device: engine.device };
+    let programs = 0;
+    for (const family of this.#families.values()) programs += family.length;
+    metrics.executableResidentBytes.set(labels, this.#residentBytes);
+    metrics.executablesResident.set(labels, programs);
   }
 
   /** The engine lost everything: so does the store. What is queued stays queued; the warm set comes back behind it. */
@@ -266,8 +278,7 @@ export class ProgramStore {
     for (const family of this.#families.values()) for (const program of family) program.release();
     this.#families.clear();
     this.#residentBytes = 0;
-    const { engine, metrics } = this.#options;
-    metrics.executableResidentBytes.set({ engine: engine.name, device: engine.device }, 0);
+    this.#showResident();
     this.#queue.abandonCurrent();
     for (const request of this.#warmSet) this.#load(request, specKey(request.spec), false).catch(() => undefined);
   }

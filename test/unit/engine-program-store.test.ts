@@ -102,7 +102,9 @@ function setUp(memoryLimitBytes = 10_000, loadConcurrency = 1) {
   };
   const results = async (): Promise<Record<string, number>> =>
     Object.fromEntries(
-      (await metrics.executableCache.get()).values.map(({ labels, value }) => [String(labels.result), value]),
+      (await metrics.executableCache.get()).values
+        .filter(({ value }) => value > 0)
+        .map(({ labels, value }) => [String(labels.result), value]),
     );
   return { engine, store, metrics, ready, prepare, loaded, results, advance: (byMs: number) => (nowMs += byMs) };
 }

@@ -29,7 +29,9 @@ function open(directory: string, limitBytes = 1_000_000) {
   const cache = new ExecutableCache({ directory, limitBytes, metrics, log: (message) => logged.push(message) });
   const results = async (): Promise<Record<string, number>> =>
     Object.fromEntries(
-      (await metrics.executableCache.get()).values.map(({ labels, value }) => [String(labels.result), value]),
+      (await metrics.executableCache.get()).values
+        .filter(({ value }) => value > 0)
+        .map(({ labels, value }) => [String(labels.result), value]),
     );
   return { cache, logged, results };
 }

@@ -109,7 +109,7 @@ function answerOf(address: string): Promise<string> {
 /** Look-ups of executables on disk so far. */
 async function diskResults(adminAddress: string): Promise<Record<string, number>> {
   const text = await (await fetch(`http://${adminAddress}/metrics`)).text();
-  const found = text.matchAll(/^coordinate_executable_cache_total\{result="(disk_\w+)"\} (\d+)$/gm);
+  const found = text.matchAll(/^coordinate_executable_cache_total\{result="(disk_\w+)"\} ([1-9]\d*)$/gm);
   return Object.fromEntries(Array.from(found, ([, result, count]) => [result!, Number(count)]));
 }
 
