@@ -1,0 +1,185 @@
+#!/usr/bin/env node
+/**
+ * Builds every overlay and checks what comes out against the schemas of Kubernetes and KEDA, the Envoy configuration against
+ * Envoy's own definitions, the adapter's rules with the adapter's own code, and the units with systemd:
+ *
+ *   go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 && go install github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
+ *   node deploy/check-manifests.mjs
+ *
+ * Needs Go, kustomize, kubeconform and systemd-analyze, and a Go module proxy: schemas and definitions come from pinned Go modules.
+ * A check whose tool is missing fails, but Envoy's own, which is left out with a line. `npm test` checks what needs no tool (test/unit/manifests.test.ts).
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { parse } from 'yaml';
+
+const kubernetesVersion = 'v1.34.2';
+const kedaVersion = 'v2.21.0';
+
+const deploy = import.meta.dirname;
+const folder = mkdtempSync(join(tmpdir(), 'tensor-consensus-manifests-'));
+const schemas = join(folder, 'schemas');
+process.env.PATH += `${delimiter}${join(homedir(), 'go/bin')}`;
+let failures = 0;
+
+function report(what, ok, details = '') {
+  console.log(`${ok ? 'ok  ' : 'FAIL'}  ${what}${details === '' ? '' : `: ${details}`}`);
+  if (!ok) failures++;
+}
+
+function run(command, parameters, options = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, parameters, { encoding: 'utf8', ...options });
+  if (error !== undefined) return { ok: false, output: `${command}: ${error.message}` };
+  return { ok: status === 0, output: `${stdout}${stderr}`.trim(), stdout };
+}
+
+function goModule(path, version) {
+  return JSON.parse(execFileSync('go', ['mod', 'download', '-json', `${path}@${version}`], { encoding: 'utf8' })).Dir;
+}
+
+/** What the API server takes where OpenAPI says less: quantities and ports come as numbers too. Unknown fields are mistakes. */
+function strict(schema, name) {
+  if (
+    name === 'io.k8s.apimachinery.pkg.util.intstr.IntOrString' ||
+    name === 'io.k8s.apimachinery.pkg.api.resource.Quantity'
+  ) {
+    return { oneOf: [{ type: 'string' }, { type: 'number' }] };
+  }
+  const isClosed = schema.properties !== undefined && schema.additionalProperties === undefined;
+  return isClosed && !schema['x-kubernetes-preserve-unknown-fields']
+    ? { ...schema, additionalProperties: false }
+    : schema;
+}
+
+/** A schema file for each kind, named as kubeconform asks for it. */
+function writeKubernetesSchemas() {
+  const file = join(goModule('k8s.io/kubernetes', kubernetesVersion), 'api/openapi-spec/swagger.json');
+  const { definitions } = JSON.parse(readFileSync(file, 'utf8'));
+  const closed = Object.fromEntries(Object.entries(definitions).map(([name, schema]) => [name, strict(schema, name)]));
+  writeFileSync(join(schemas, '_definitions.json'), JSON.stringify({ definitions: closed }));
+  for (const [name, schema] of Object.entries(closed)) {
+    for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
+      if (schema.properties?.metadata === undefined) continue;
+      const parts = [kind, ...(group === '' ? [] : [group.split('.')[0]]), version];
+      const target = { $ref: `_definitions.json#/definitions/${name}` };
+      writeFileSync(join(schemas, `${parts.join('-').toLowerCase()}.json`), JSON.stringify(target));
+    }
+  }
+  return kubernetesVersion;
+}
+
+function closeObjects(schema) {
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const inner = Array.isArray(schema)
+    ? schema.map(closeObjects)
+    : Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, closeObjects(value)]));
+  return Array.isArray(inner) || inner.type !== 'object' ? inner : strict(inner, '');
+}
+
+function writeKedaSchema() {
+  const file = join(
+    goModule('github.com/kedacore/keda/v2', kedaVersion),
+    'config/crd/bases/keda.sh_scaledobjects.yaml',
+  );
+  const { spec } = parse(readFileSync(file, 'utf8'));
+  const { schema } = spec.versions.find(({ name }) => name === 'v1alpha1');
+  const openApi = closeObjects(schema.openAPIV3Schema);
+  openApi.properties.metadata = { type: 'object' };
+  writeFileSync(join(schemas, 'scaledobject-keda-v1alpha1.json'), JSON.stringify(openApi));
+}
+
+/** Every overlay, each component on top of one that it is for, and Envoy. */
+function kustomizations() {
+  const overlays = readdirSync(join(deploy, 'kubernetes/overlays'));
+  const built = overlays.map((name) => ({ name, resources: [`kubernetes/overlays/${name}`], components: [] }));
+  for (const component of readdirSync(join(deploy, 'kubernetes/components'))) {
+    const onBase = component === 'hpa' || component === 'keda';
+    const overlay = component === 'all-chips' ? 'tpu-v5e-2x4' : 'cpu';
+    const resources = [onBase ? 'kubernetes/base' : `kubernetes/overlays/${overlay}`];
+    built.push({
+      name: `${component} on ${resources[0]}`,
+      resources,
+      components: [`kubernetes/components/${component}`],
+    });
+  }
+  built.push({ name: 'envoy', resources: ['envoy'], components: [] });
+  return built;
+}
+
+function checkKustomizations() {
+  cpSync(deploy, join(folder, 'deploy'), { recursive: true });
+  for (const [index, { name, resources, components }] of kustomizations().entries()) {
+    const place = join(folder, 'deploy', `check-${index}`);
+    mkdirSync(place);
+    const up = (paths) => paths.map((path) => `../${path}`);
+    const text = {
+      apiVersion: 'kustomize.config.k8s.io/v1beta1',
+      kind: 'Kustomization',
+      resources: up(resources),
+      components: up(components),
+    };
+    writeFileSync(join(place, 'kustomization.yaml'), JSON.stringify(text));
+    const built = run('kustomize', ['build', place]);
+    if (!built.ok) {
+      report(`kustomize build ${name}`, false, built.output);
+      continue;
+    }
+    const location = `${schemas}/{{.ResourceKind}}{{.KindSuffix}}.json`;
+    const checked = run('kubeconform', ['-strict', '-summary', '-schema-location', location, '-'], {
+      input: built.stdout,
+    });
+    report(`${name} against the schemas`, checked.ok, checked.output);
+  }
+}
+
+function checkWithGo() {
+  const place = join(folder, 'checks');
+  cpSync(join(deploy, 'check-manifests'), place, { recursive: true });
+  const files = [join(deploy, 'envoy/envoy.yaml'), join(deploy, 'kubernetes/prometheus-adapter/values.yaml')];
+  const result = run('go', ['run', '-mod=mod', '.', ...files], { cwd: place });
+  report(
+    'Envoy configuration and adapter rules',
+    result.ok,
+    result.output
+      .split('\n')
+      .filter((line) => !line.startsWith('go: '))
+      .join('; '),
+  );
+}
+
+/** Envoy itself, where it is installed: it also knows what fits together. */
+function checkEnvoy() {
+  if (spawnSync('envoy', ['--version']).error !== undefined) {
+    console.log('--    envoy --mode validate: envoy is not installed');
+    return;
+  }
+  const parameters = ['--mode', 'validate', '--log-level', 'warn', '--config-path', join(deploy, 'envoy/envoy.yaml')];
+  const { ok, output } = run('envoy', parameters);
+  report('envoy --mode validate', ok && !output.includes('[warning]'), output);
+}
+
+function checkUnits() {
+  const units = join(deploy, 'systemd');
+  cpSync(units, join(folder, 'units'), { recursive: true });
+  for (const file of readdirSync(units)) {
+    const name = file.replace('@.service', '@0.service');
+    const { ok, output } = run('systemd-analyze', ['verify', `./${name}`], { cwd: join(folder, 'units') });
+    report(`systemd-analyze verify ${name}`, ok && output === '', output);
+  }
+}
+
+try {
+  mkdirSync(schemas);
+  console.log(`schemas of Kubernetes ${writeKubernetesSchemas()} and KEDA ${kedaVersion}`);
+  writeKedaSchema();
+  checkKustomizations();
+  checkWithGo();
+  checkEnvoy();
+  checkUnits();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(failures === 0 ? 'manifests: ok' : `manifests: ${failures} checks failed`);
+process.exitCode = failures === 0 ? 0 : 1;
