@@ -2,24 +2,23 @@
 import type { Clock } from '../src/clock.js';
 import { CoordinatorError } from '../src/errors.js';
 import type { Metrics } from '../src/metrics.js';
+import { type CallIds, type IdentifiedCall, idsOf } from './call-ids.js';
+import type { CallRecorder } from './call-recorder.js';
 import type { Logger } from './log.js';
 
 export interface OutcomeSinks {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Null: nothing is traced, and no good call is told in the log. */
+  readonly recorder: CallRecorder | null;
 }
 
-export interface RunningCall {
+export interface RunningCall extends IdentifiedCall {
   readonly arrivedMs: number;
   /** On the clock's scale; Infinity where there is none. */
   readonly deadlineMs: number;
-  /** '' until it is known. */
-  readonly requestId: string;
 }
-
-/** Ids are for finding a call in the log; longer ones are cut. */
-const maxLoggedIdLength = 128;
 
 /** A caller's deadline passes there by the time that its call travels, and by the clocks' rounding, earlier than here. */
 const deadlineToleranceMs = 20;
@@ -31,7 +30,11 @@ export function timeLeftMs(call: { getDeadline(): Date | number }): number {
 }
 
 /** A caller whose deadline passed cancels its call, or grpc-js does, as if it had gone away: that is told apart here. */
-export function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCall, clock: Clock): CoordinatorError {
+export function failureOf(
+  thrown: unknown,
+  { deadlineMs, requestId }: Pick<RunningCall, 'deadlineMs' | 'requestId'>,
+  clock: Clock,
+): CoordinatorError {
   const error = CoordinatorError.from(thrown);
   if (error.code === 'CANCELLED' && clock.nowMs() >= deadlineMs - deadlineToleranceMs) {
     return new CoordinatorError('DEADLINE_EXPIRED', 'the deadline passed before the answer was ready', {
@@ -46,24 +49,28 @@ export function failureOf(thrown: unknown, { deadlineMs, requestId }: RunningCal
   return error;
 }
 
-/** Counts a call that has ended and logs it where it failed. `error` null: it was answered. */
+/** Counts a call that has ended, logs it where it failed and keeps what its record says. `error` null: it was answered. */
 export function recordOutcome(
-  { clock, metrics, log }: OutcomeSinks,
+  { clock, metrics, log, recorder }: OutcomeSinks,
   method: string,
   running: RunningCall,
   error: CoordinatorError | null,
 ): void {
-  const durationMs = clock.nowMs() - running.arrivedMs;
+  const endMs = clock.nowMs();
+  const durationMs = endMs - running.arrivedMs;
+  const { record } = running;
   const code = error?.status ?? 'OK';
   if (method !== 'ListPolicies') metrics.requestDuration.observe({ code }, durationMs / 1000);
-  if (error === null && !log.isLevelEnabled('debug')) return;
-  const fields = {
-    method,
-    requestId: running.requestId.slice(0, maxLoggedIdLength),
-    durationMs: Math.round(durationMs * 1000) / 1000,
-  };
+  if (record !== null) {
+    record.requestId = running.requestId;
+    recorder?.end(record, error, endMs);
+  }
+  const isLogged = record?.isLogged === true;
+  if (error === null && !isLogged && !log.isLevelEnabled('debug')) return;
+  const fields = { method, ...idFields(idsOf(running)), durationMs: Math.round(durationMs * 1000) / 1000 };
   if (error === null) {
-    log.debug(fields, 'call answered');
+    if (isLogged) log.info({ ...fields, ...record.facts() }, 'call answered');
+    else log.debug(fields, 'call answered');
     return;
   }
   if (error.code === 'WARMING' || error.code === 'DRAINING') {
@@ -74,6 +81,11 @@ export function recordOutcome(
   else if (error.code === 'SUPERSEDED') log.debug(failed, error.message);
   else if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE') logRefusal(log, clock, failed, error);
   else log.warn(failed, error.message.slice(0, 500));
+}
+
+/** As log lines have them. */
+export function idFields({ requestId, traceId }: CallIds): { requestId: string; traceId?: string } {
+  return traceId === '' ? { requestId } : { requestId, traceId };
 }
 
 /** In an overload a line for each refusal would cost more than the refusal. */

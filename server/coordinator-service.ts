@@ -11,11 +11,14 @@ import { outlineOf, type RequestOutline } from '../src/wire/peek.js';
 import { assertChangeIsKnown } from '../src/wire/assignment-options.js';
 import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall, timeLeftMs } from './call-outcome.js';
+import { idsOf } from './call-ids.js';
+import type { CallRecorder } from './call-recorder.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
 import type { ServingState } from './serving-state.js';
 import { toStatusReply } from './status.js';
 import { tenantOf } from './tenant.js';
+import { traceContextOf } from './trace-context.js';
 import type { UnreadAnswers } from './unread-answers.js';
 
 /** What stands behind the RPCs. Everything may throw or reject with a CoordinatorError. */
@@ -48,6 +51,8 @@ export interface ServiceOptions {
   readonly log: Logger;
   readonly maxMessageBytes: number;
   readonly unread: UnreadAnswers;
+  /** Null: nothing is traced, and no good call is told in the log. */
+  readonly recorder: CallRecorder | null;
 }
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
@@ -63,8 +68,9 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
   return {
     Coordinate: (call: Call, reply: Reply) =>
       void answer(options, 'Coordinate', call, reply, async (running) => {
-        const { deadlineMs, signal } = running;
+        const { deadlineMs, signal, record } = running;
         const tenant = tenantOf(call.metadata);
+        if (record !== null) record.tenant = tenant;
         const requestBytes = call.request.length;
         const current = core();
         if (current.mayRefuse?.(deadlineMs, requestBytes) !== false) {
@@ -79,11 +85,15 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
         assertChangeIsKnown(problem.assignment);
         const decodeMs = clock.nowMs() - running.arrivedMs;
         options.metrics.stageDuration.observe({ stage: 'decode' }, decodeMs / 1000);
-        const context = { deadlineMs, signal, decodeMs, tenant, requestBytes };
+        record?.decoded(problem, decodeMs);
+        const trace = record?.span ?? null;
+        const context = { deadlineMs, signal, decodeMs, tenant, requestBytes, trace };
         const result = await current.coordinate(problem, context);
         const encodeStartMs = clock.nowMs();
         const bytes = coordinateMethod.responseSerialize(encodeAnswer(result, problem));
-        options.metrics.stageDuration.observe({ stage: 'encode' }, (clock.nowMs() - encodeStartMs) / 1000);
+        const encodeMs = clock.nowMs() - encodeStartMs;
+        options.metrics.stageDuration.observe({ stage: 'encode' }, encodeMs / 1000);
+        record?.answered(result, encodeMs);
         return bytes;
       }),
     ListPolicies: (call: Call, reply: Reply) =>
@@ -119,7 +129,8 @@ async function answer(
   reply: Reply,
   run: (running: UnaryCall) => Promise<Buffer>,
 ): Promise<void> {
-  const { clock, state } = options;
+  const { clock, state, recorder } = options;
+  const { metadata } = call;
   const arrivedMs = clock.nowMs();
   const cancellation = new Cancellation();
   let answered = false;
@@ -130,11 +141,12 @@ async function answer(
     else cancellation.abort();
   });
   const deadlineMs = arrivedMs + timeLeftMs(call);
-  const running: UnaryCall = { arrivedMs, deadlineMs, signal: cancellation, requestId: '' };
+  const record = recorder === null ? null : recorder.begin(method, arrivedMs, traceContextOf(metadata), false);
+  const running: UnaryCall = { arrivedMs, deadlineMs, signal: cancellation, requestId: '', metadata, record };
   const fail = (error: CoordinatorError): void => {
     if (answered) return;
     answered = true;
-    reply(toStatusReply(error));
+    reply(toStatusReply(error, idsOf(running)));
     recordOutcome(options, method, running, error);
   };
   const cutOff = (): void => {

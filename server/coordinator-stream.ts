@@ -9,13 +9,15 @@ import { StreamMemory } from '../src/stream/stream-memory.js';
 import type { Problem } from '../src/problem.js';
 import { encodeFailure } from '../src/wire/failure.js';
 import { encodeAnswer } from '../src/wire/response.js';
-import { answerTooLarge, deserialize, failureOf, recordOutcome, timeLeftMs } from './call-outcome.js';
+import { answerTooLarge, deserialize, failureOf, idFields, recordOutcome, timeLeftMs } from './call-outcome.js';
+import { idsOf } from './call-ids.js';
 import type { Core, ServiceOptions } from './coordinator-service.js';
 import { coordinateMethod } from './definitions.js';
 import { readOneAhead } from './grpc-server.js';
 import { toStatusReply, toStreamError } from './status.js';
 import { tenantOf } from './tenant.js';
 import { Tick } from './tick.js';
+import { type TraceContext, traceContextOf } from './trace-context.js';
 
 export interface StreamOptions extends ServiceOptions {
   readonly maxStreams: number;
@@ -41,8 +43,9 @@ export function streamHandlers(options: StreamOptions): UntypedServiceImplementa
     CoordinateStream(call: StreamCall) {
       const { maxStreams, metrics, log } = options;
       const refuse = (error: CoordinatorError): void => {
-        log.warn({ method, code: error.code, status: error.status }, error.message);
-        call.emit('error', toStatusReply(error));
+        const ids = idsOf({ requestId: '', metadata: call.metadata, record: null });
+        log.warn({ method, ...idFields(ids), code: error.code, status: error.status }, error.message);
+        call.emit('error', toStatusReply(error, ids));
       };
       if (openStreams >= maxStreams) {
         refuse(new CoordinatorError('STREAM_LIMIT', `${openStreams} streams are open, which is the limit`));
@@ -69,6 +72,8 @@ class TickStream {
   readonly #memory = new StreamMemory();
   readonly #openedMs: number;
   readonly #tenant: string;
+  /** Whose stream it is; null also where nothing is traced. */
+  readonly #caller: TraceContext | null;
   /** Of the whole stream; Infinity where the caller set none. */
   readonly #deadlineMs: number;
   /** Requests read whose answers are not written, in order of arrival. */
@@ -89,11 +94,12 @@ class TickStream {
 
   /** Throws WARMING or DRAINING where no streams are taken, and REQUEST_INVALID where the name of its tenant is not allowed. */
   constructor(call: StreamCall, options: StreamOptions) {
-    const { clock, state } = options;
+    const { clock, state, recorder } = options;
     this.#call = call;
     this.#options = options;
     this.#openedMs = clock.nowMs();
     this.#tenant = tenantOf(call.metadata);
+    this.#caller = recorder === null ? null : traceContextOf(call.metadata);
     this.#deadlineMs = this.#openedMs + timeLeftMs(call);
     state.openStream(this.#drain);
     readOneAhead(call);
@@ -118,6 +124,7 @@ class TickStream {
     this.#untaken.clear();
     const fields = {
       method,
+      ...idFields(idsOf({ requestId: '', metadata: this.#call.metadata, record: null })),
       durationMs: Math.round(clock.nowMs() - this.#openedMs),
       answered: this.#answered,
       failed: this.#failed,
@@ -127,10 +134,13 @@ class TickStream {
 
   #receive(bytes: Buffer): void {
     if (this.#ended || this.#draining) return;
-    const { clock, state, streamTickTimeoutMs } = this.#options;
+    const { clock, state, recorder, streamTickTimeoutMs } = this.#options;
+    const { metadata } = this.#call;
     const arrivedMs = clock.nowMs();
     const deadlineMs = Math.min(this.#deadlineMs, arrivedMs + streamTickTimeoutMs);
-    const tick = new Tick(bytes.length, arrivedMs, deadlineMs, (cut) => this.#cutOff(cut));
+    const record = recorder === null ? null : recorder.begin(method, arrivedMs, this.#caller, true);
+    if (record !== null) record.tenant = this.#tenant;
+    const tick = new Tick(bytes.length, { arrivedMs, deadlineMs, metadata, record }, (cut) => this.#cutOff(cut));
     this.#ticks.push(tick);
     this.#unansweredBytes += tick.bytes;
     try {
@@ -197,14 +207,18 @@ class TickStream {
         this.#supersededInRow = 0;
       };
       const tenant = this.#tenant;
-      const answering = core.coordinate(problem, { deadlineMs, signal, decodeMs, requestBytes, onBegun, tenant });
+      const trace = tick.record?.span ?? null;
+      const context = { deadlineMs, signal, decodeMs, requestBytes, onBegun, tenant, trace };
+      const answering = core.coordinate(problem, context);
       tick.problem = null;
       this.#decodeAhead();
       const answer = await answering;
       if (tick.outcome === null && !this.#ended) {
         const encodeStartMs = clock.nowMs();
         const encoded = coordinateMethod.responseSerialize(encodeAnswer(answer, problem));
-        metrics.stageDuration.observe({ stage: 'encode' }, (clock.nowMs() - encodeStartMs) / 1000);
+        const encodeMs = clock.nowMs() - encodeStartMs;
+        metrics.stageDuration.observe({ stage: 'encode' }, encodeMs / 1000);
+        tick.record?.answered(answer, encodeMs);
         if (encoded.length > maxMessageBytes) throw answerTooLarge(encoded.length, maxMessageBytes);
         this.#memory.remember(problem, answer);
         this.#settle(tick, encoded, null);
@@ -230,6 +244,7 @@ class TickStream {
     tick.message = null;
     tick.decodeMs += clock.nowMs() - startMs;
     metrics.stageDuration.observe({ stage: 'decode' }, tick.decodeMs / 1000);
+    tick.record?.decoded(problem, tick.decodeMs);
     return problem;
   }
 
@@ -255,7 +270,8 @@ class TickStream {
   /** Answers a tick with an error, unless it is answered, and stops what it set going. */
   #fail(tick: Tick, error: CoordinatorError): void {
     if (tick.outcome !== null) return;
-    this.#settle(tick, coordinateMethod.responseSerialize(encodeFailure(tick.requestId, toStreamError(error))), error);
+    const failure = encodeFailure(tick.requestId, toStreamError(error, idsOf(tick)));
+    this.#settle(tick, coordinateMethod.responseSerialize(failure), error);
     tick.abort();
   }
 
@@ -301,7 +317,8 @@ class TickStream {
     } else if (this.#draining) {
       this.#ended = true;
       const text = 'the server is shutting down; resume elsewhere with the last warm_start';
-      this.#call.emit('error', toStatusReply(new CoordinatorError('DRAINING', text)));
+      const ids = idsOf({ requestId: '', metadata: this.#call.metadata, record: null });
+      this.#call.emit('error', toStatusReply(new CoordinatorError('DRAINING', text), ids));
     }
   }
 }

@@ -94,6 +94,7 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
     store: ladder,
     clock,
     metrics,
+    traceBatch: context.traceBatch,
     limits: {
       maxBatch: config.maxBatch,
       maxQueueDelayMs: config.maxQueueDelayMs,

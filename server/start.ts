@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { systemClock, type Clock } from '../src/clock.js';
 import { ConfigError, type Config } from '../src/config.js';
 import { createMetrics, type Metrics } from '../src/metrics.js';
+import type { BatchTracer } from '../src/tracing.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
 import { streamHandlers } from './coordinator-stream.js';
 import { coordinateMethod, rawCoordinatorService } from './definitions.js';
@@ -19,6 +20,7 @@ import { addReflection } from './reflection.js';
 import { ServingState, type ServingPhase } from './serving-state.js';
 import { drain, type DrainResult } from './shutdown.js';
 import { openTls } from './tls.js';
+import { openTracing } from './tracing.js';
 import { UnreadAnswers } from './unread-answers.js';
 
 // What `startServer` takes, for those who use it as a library (`tensor-consensus/server`).
@@ -30,6 +32,8 @@ export interface CoreContext {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** To be told of each run with traced calls in it; undefined: nobody is. */
+  readonly traceBatch?: BatchTracer | undefined;
 }
 
 /** A core with a life: it is made, warmed up once, used, and closed once. */
@@ -73,6 +77,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const health = new Health();
   const streams = new OpenStreams();
   let core: RunnableCore | null = null;
+  const tracing = await openTracing({ config, clock, metrics, log });
 
   const grpc = new GrpcServer(config, new Map([[coordinateMethod.path, config.maxDeadlineMs]]));
   const unread = new UnreadAnswers({
@@ -93,6 +98,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     log,
     maxMessageBytes: config.maxMessageMb * 1024 * 1024,
     unread,
+    recorder: tracing.recorder,
   };
   grpc.server.addService(rawCoordinatorService, {
     ...coordinatorHandlers(service),
@@ -114,7 +120,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
 
   const create = options.createCore ?? createDefaultCore;
   const startedMs = clock.nowMs();
-  const made = create({ config, clock, metrics, log }).then((value) => (core = value));
+  const made = create({ config, clock, metrics, log, traceBatch: tracing.traceBatch }).then((value) => (core = value));
   const ready = made.then(async (value) => {
     await value.warmUp();
     if (state.phase !== 'warming') throw new Error('the server was closed before it was ready');
@@ -144,7 +150,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     // A compiler in the middle of a large program cannot be stopped; ending the process does.
     let cancel: () => void = () => undefined;
     const longEnough = new Promise<void>((resolve) => (cancel = clock.after(longestCloseMs, resolve)));
-    await Promise.race([closed, longEnough]);
+    await Promise.all([Promise.race([closed, longEnough]), tracing.close()]);
     cancel();
     await admin.close();
     log.info(result, 'closed');

@@ -2,6 +2,7 @@
 import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { CoordinatorError, ErrorCode, FieldViolation } from '../src/errors.js';
 import type { StreamErrorMessage } from '../src/wire/messages.js';
+import { type CallIds, noIds } from './call-ids.js';
 import { encodeErrorDetails } from './error-details.js';
 
 export const errorDomain = 'tensor-consensus';
@@ -37,7 +38,11 @@ const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
  * `grpc-retry-pushback-ms`, which gRPC clients with a retry policy obey. Retry times are spread by up to a quarter, so
  * that refused callers do not come back together. `random` gives numbers in [0, 1).
  */
-export function toStatusReply(error: CoordinatorError, random: () => number = Math.random): StatusReply {
+export function toStatusReply(
+  error: CoordinatorError,
+  ids: CallIds = noIds,
+  random: () => number = Math.random,
+): StatusReply {
   const code = grpcStatus[error.status];
   const message = headerText(error.message, maxMessageLength);
   const retryAfterMs = spreadRetryMs(error, random);
@@ -51,6 +56,7 @@ export function toStatusReply(error: CoordinatorError, random: () => number = Ma
       domain: errorDomain,
       violations: error.violations.slice(0, maxViolations).map(shortViolation),
       retryAfterMs,
+      ids,
     }),
   );
   if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE')
@@ -59,12 +65,17 @@ export function toStatusReply(error: CoordinatorError, random: () => number = Ma
 }
 
 /** A failed request of a stream as it is told within the stream. The message names the field at fault; 0 ms: a retry does not help. */
-export function toStreamError(error: CoordinatorError, random: () => number = Math.random): StreamErrorMessage {
+export function toStreamError(
+  error: CoordinatorError,
+  { traceId }: CallIds = noIds,
+  random: () => number = Math.random,
+): StreamErrorMessage {
   return {
     code: grpcStatus[error.status],
     reason: error.code,
     message: headerText(error.message, maxMessageLength),
     retryAfterMs: spreadRetryMs(error, random) ?? 0,
+    traceId,
   };
 }
 

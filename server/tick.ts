@@ -1,11 +1,16 @@
 /** One request of a stream between its arrival and its answer. */
+import type { Metadata } from '@grpc/grpc-js';
 import type { Problem } from '../src/problem.js';
 import type { CoordinateRequestMessage } from '../src/wire/messages.js';
 import type { RunningCall } from './call-outcome.js';
+import type { CallRecord } from './call-record.js';
 
 export class Tick implements RunningCall {
   readonly arrivedMs: number;
   readonly deadlineMs: number;
+  /** Of its stream. */
+  readonly metadata: Metadata;
+  readonly record: CallRecord | null;
   requestId = '';
   /** Of the request message; 0 once it has been let go. */
   bytes: number;
@@ -24,10 +29,16 @@ export class Tick implements RunningCall {
   readonly cutOff: () => void;
   readonly #controller = new AbortController();
 
-  constructor(bytes: number, arrivedMs: number, deadlineMs: number, cutOff: (tick: Tick) => void) {
+  constructor(
+    bytes: number,
+    { arrivedMs, deadlineMs, metadata, record }: Omit<RunningCall, 'requestId'>,
+    cutOff: (tick: Tick) => void,
+  ) {
     this.bytes = bytes;
     this.arrivedMs = arrivedMs;
     this.deadlineMs = deadlineMs;
+    this.metadata = metadata;
+    this.record = record;
     this.cutOff = () => cutOff(this);
   }
 

@@ -156,6 +156,8 @@ export interface StreamErrorMessage {
   readonly reason: string;
   readonly message: string;
   readonly retryAfterMs: number;
+  /** '' where there is none. */
+  readonly traceId: string;
 }
 
 export type ListPoliciesRequestMessage = Readonly<Record<string, never>>;
@@ -311,6 +313,7 @@ export const messageFields = {
     reason: 'string',
     message: 'string',
     retryAfterMs: 'uint32',
+    traceId: 'string',
   } satisfies FieldTable<StreamErrorMessage>,
   ListPoliciesRequest: {},
   ListPoliciesResponse: { policies: 'repeated PolicyInfo' } satisfies FieldTable<ListPoliciesResponseMessage>,

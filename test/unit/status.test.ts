@@ -8,7 +8,7 @@ const withoutJitter = () => 0;
 
 describe('every code of the registry', () => {
   test.each(Object.keys(errorRegistry) as ErrorCode[])('%s becomes its status, with its name as the reason', (code) => {
-    const reply = toStatusReply(new CoordinatorError(code, 'what happened'), withoutJitter);
+    const reply = toStatusReply(new CoordinatorError(code, 'what happened'), undefined, withoutJitter);
     expect(reply.code).toBe(grpcStatus[errorRegistry[code].status]);
     expect(reply.details).toBe('what happened');
     const { retryAfterMs, ...details } = errorDetailsOf(reply);
@@ -31,14 +31,14 @@ test('a bad field is told by name, with what was expected and received', () => {
 
 test('a full queue says when to retry, to people, programs and gRPC’s own retries alike', () => {
   const error = new CoordinatorError('QUEUE_FULL', 'the queue is full', { retryAfterMs: 1250 });
-  const reply = toStatusReply(error, withoutJitter);
+  const reply = toStatusReply(error, undefined, withoutJitter);
   expect(errorDetailsOf(reply).retryAfterMs).toBe(1250);
   expect(reply.metadata.get('grpc-retry-pushback-ms')).toEqual(['1250']);
 });
 
 test('retry times are spread by up to a quarter and never zero', () => {
   const pushback = (retryAfterMs: number, random: number) =>
-    toStatusReply(new CoordinatorError('QUEUE_FULL', 'full', { retryAfterMs }), () => random).metadata.get(
+    toStatusReply(new CoordinatorError('QUEUE_FULL', 'full', { retryAfterMs }), undefined, () => random).metadata.get(
       'grpc-retry-pushback-ms',
     )[0];
   expect(pushback(100, 0)).toBe('100');
