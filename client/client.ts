@@ -261,9 +261,10 @@ export class CoordinatorClient {
     options: CallOptions,
   ): Promise<Response> {
     const deadline = Date.now() + positive('deadlineMs', options.deadlineMs ?? this.#deadlineMs);
+    const attempts = this.#balancing === 'round_robin' ? new Attempts() : null;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const response = await this.#call(method, message, requestId, deadline, options.signal);
+        const response = await this.#call(method, message, requestId, deadline, options.signal, attempts);
         this.#budget.succeeded();
         this.#hedging?.succeeded();
         return response;
@@ -284,19 +285,20 @@ export class CoordinatorClient {
     requestId: string,
     deadline: number,
     signal: AbortSignal | undefined,
+    attempts: Attempts | null = null,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(cancelled(requestId, signal));
         return;
       }
-      const attempts = this.#balancing === 'round_robin' ? new Attempts() : null;
+      const before = attempts?.count ?? 0;
       const hedging =
         method.path === coordinateMethod().path && this.#hedging?.reserve() === true ? this.#hedging : null;
       const finish = (error: ServiceError | null, response?: Response): void => {
         signal?.removeEventListener('abort', abort);
         attempts?.close();
-        hedging?.settle(attempts?.count ?? 1);
+        hedging?.settle(attempts!.count - before);
         if (error === null && response !== undefined) resolve(response);
         else if (signal?.aborted === true) reject(cancelled(requestId, signal));
         else if (error !== null) reject(fromServiceError(error, requestId));
