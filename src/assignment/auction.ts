@@ -17,6 +17,7 @@
 import { augmentToGreatest, greatestCardinality } from './augmentation.js';
 import { BidBook } from './bid-book.js';
 import { CheapColumns } from './cheap-columns.js';
+import { betterBySample } from './coarse-prices.js';
 import { fillFree } from './greedy.js';
 import type { Reduction } from './reduction.js';
 import { RowChoices } from './row-choices.js';
@@ -133,8 +134,7 @@ class Auction {
 
   /** False where it was stopped before the target was reached. */
   run(start: SolverStart | null): boolean {
-    const price = startPrices(this.#reduction, start?.columnPrice ?? null, this.#cardinality);
-    this.#price.set(price);
+    this.#price.set(this.#firstPrices(start));
     let spread = 0;
     for (let row = 0; row < this.#rows; row++) {
       if (this.#askedToStop(bidsPerScan)) return false;
@@ -157,6 +157,15 @@ class Auction {
       if (step <= least) return true;
       step = Math.max(least, step / scaling);
     }
+  }
+
+  /** What is known of prices, else what columns or a sample say. */
+  #firstPrices(start: SolverStart | null): Float64Array {
+    const reduction = this.#reduction;
+    const known = start?.columnPrice ?? null;
+    const price = startPrices(reduction, known, this.#cardinality);
+    if (known !== null || this.#askedToStop(defaultInterval)) return price;
+    return betterBySample(reduction, price, this.#control.shouldStop) ?? price;
   }
 
   /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
