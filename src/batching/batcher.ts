@@ -106,7 +106,10 @@ export class Batcher implements JobRunner {
   readonly #allowance = new Allowance();
   #packMs = 0;
   #draining = false;
-  #pumpIsDue = false;
+  /** A look after this turn of the event loop is asked for. */
+  #lookIsDue = false;
+  /** Something was submitted since the last look. */
+  #arrived = false;
   #whenEmpty: (() => void)[] = [];
   #timer: { readonly dueMs: number; readonly cancel: () => void } | null = null;
 
@@ -290,19 +293,33 @@ export class Batcher implements JobRunner {
     throw new CoordinatorError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
 
-  /** Requests that the event loop read together are looked at together: the first of them does not leave alone. */
+  /** Requests that the event loop reads together, or in one turn after another, are looked at together: the first of them does not leave alone. */
   #pumpAfterTurn(): void {
     const { afterTurn } = this.#options;
     if (afterTurn === undefined) {
       this.#pump();
       return;
     }
-    if (this.#pumpIsDue) return;
-    this.#pumpIsDue = true;
-    afterTurn(() => {
-      this.#pumpIsDue = false;
+    this.#arrived = true;
+    if (this.#lookIsDue) return;
+    this.#lookIsDue = true;
+    const look = (): void => {
+      // While this is true, `#pump` holds back what an idle engine could have.
+      this.#lookIsDue = this.#arrived;
+      this.#arrived = false;
       this.#pump();
-    });
+      const { store } = this.#options;
+      this.#lookIsDue &&= this.#room.jobCount > 0 && this.#inFlightFor(store) < store.concurrency;
+      if (this.#lookIsDue) afterTurn(look);
+    };
+    afterTurn(look);
+  }
+
+  /** How long an idle engine may wait for more: as long as what waits would take it, and not so long that any of that would be late. */
+  #gatherUntilMs(): number {
+    if (!this.#lookIsDue) return -Infinity;
+    const { totalCostMs, earliestStartByMs } = this.#room;
+    return Math.min((this.oldestEnqueuedMs ?? -Infinity) + totalCostMs, earliestStartByMs - totalCostMs);
   }
 
   /** Does what there is to do now and sets the timer for what comes next. Called after whatever may change the decision. */
@@ -316,6 +333,7 @@ export class Batcher implements JobRunner {
         inFlight: this.#inFlightFor(store),
         concurrency: store.concurrency,
         ...this.#engineFree(nowMs),
+        gatherUntilMs: this.#gatherUntilMs(),
         draining: this.#draining,
       };
       const decision = decide(view, nowMs, limits, this.#costs);

@@ -5,7 +5,8 @@
  *
  * Late: a job that could not be done in time even if it ran at once and alone (`startByMs`) is dropped before it costs anything.
  *
- * When: an idle engine never waits. While it is busy one more batch is staged behind the running ones, so that the engine
+ * When: an idle engine is given what there is once a turn of the event loop brought nothing more, or what waits has waited as long as it would
+ * take the engine. While it is busy one more batch is staged behind the running ones, so that the engine
  * goes on without a gap: just before it is about to be free, so that whoever is urgent by then leads, and all who came until then may join; where
  * nothing alike was measured, when the oldest job has waited `maxQueueDelayMs`. A full batch is staged at once. All else waits in the queue,
  * where batches grow with the load by themselves.
@@ -63,7 +64,7 @@ export interface WaitingJob {
 
 export interface BatchingView<J extends WaitingJob> {
   /** `earliestStartByMs`: of all jobs; Infinity where there is none. */
-  readonly waiting: { inOrder(): readonly J[]; readonly earliestStartByMs: number };
+  readonly waiting: { inOrder(): readonly J[]; readonly earliestStartByMs: number; readonly jobCount: number };
   /** Batches that the engine has and has not answered. */
   readonly inFlight: number;
   /** Below this many in flight the engine is idle. */
@@ -72,6 +73,8 @@ export interface BatchingView<J extends WaitingJob> {
   readonly stageAtMs: number;
   /** When the engine is expected to be free for one more; Infinity where that cannot be told. */
   readonly freeAtMs: number;
+  /** Until then more is about to come, in the next turn of the event loop, after which this is asked again; -Infinity where that cannot be told. */
+  readonly gatherUntilMs: number;
   /** Nothing more will come, so nothing is held back to grow. */
   readonly draining: boolean;
 }
@@ -102,6 +105,8 @@ export function decide<J extends WaitingJob>(
   if (inFlight >= concurrency + stagedBatches) return { kind: 'wait', untilMs: earliestStartByMs };
 
   const isIdle = inFlight < concurrency;
+  const isGathering = nowMs < view.gatherUntilMs && waiting.jobCount < limits.maxBatch;
+  if (isIdle && isGathering && !view.draining) return { kind: 'wait', untilMs: earliestStartByMs };
   const startMs = isIdle || view.freeAtMs === Infinity ? nowMs : Math.max(view.freeAtMs, nowMs);
   const runnable = waiting.inOrder().filter((job) => job.compiling === null && job.startByMs > startMs);
   if (runnable.length === 0) return { kind: 'wait', untilMs: earliestStartByMs };

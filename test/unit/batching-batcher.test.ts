@@ -605,25 +605,80 @@ describe('metrics', () => {
 });
 
 describe('what the event loop read together', () => {
-  it('shares the first batch, which leaves when the turn ends', async () => {
+  const onTurns = (options: Omit<FakeProgramsOptions, 'clock'> = {}) => {
     const clock = new VirtualClock();
-    const store = new FakePrograms({ clock });
-    const turn: (() => void)[] = [];
-    const batcher = new Batcher({ ...optionsOf(clock, store), afterTurn: (callback) => void turn.push(callback) });
-    const { signal } = new AbortController();
-    const submit = (mark: number) =>
-      batcher.submit({ jobs: [givenJob(16, 16, mark)], priority: 'NORMAL', deadlineMs: Infinity, signal });
-    const answers = [1, 2, 3].map(submit);
+    const store = new FakePrograms({ clock, ...options });
+    const turns: (() => void)[] = [];
+    const batcher = new Batcher({ ...optionsOf(clock, store), afterTurn: (callback) => void turns.push(callback) });
+    const submit = (mark: number, deadlineMs = Infinity) =>
+      batcher.submit({
+        jobs: [givenJob(16, 16, mark)],
+        priority: 'NORMAL',
+        deadlineMs,
+        signal: new AbortController().signal,
+      });
+    const endTurn = () => {
+      expect(turns).toHaveLength(1);
+      turns.pop()!();
+    };
+    /** So that the cost of a run is known. */
+    const measured = async () => {
+      const first = submit(0);
+      endTurn();
+      endTurn();
+      await clock.advanceAsync(5);
+      await first;
+      store.runs.length = 0;
+    };
+    return { clock, store, turns, submit, endTurn, measured };
+  };
+
+  it('shares the first batch, which leaves when a turn brings nothing more', async () => {
+    const { clock, store, turns, submit, endTurn } = onTurns();
+    const answers = [1, 2, 3].map((mark) => submit(mark));
     expect(store.runs).toHaveLength(0);
-    expect(turn).toHaveLength(1);
-    turn.pop()!();
+    endTurn();
+    endTurn();
     await clock.advanceAsync(5);
     await Promise.all(answers);
     expect(store.runs.map(({ marks }) => marks)).toEqual([[1, 2, 3, 0]]);
-    const next = submit(4);
-    turn.pop()!();
+    expect(turns).toHaveLength(0);
+  });
+
+  it('is joined by what each next turn brings, until one brings nothing', async () => {
+    const { clock, store, turns, submit, endTurn, measured } = onTurns({ runMs: () => 5 });
+    await measured();
+    const answers = [submit(1)];
+    endTurn();
+    answers.push(submit(2), submit(3));
+    endTurn();
+    expect(store.runs).toHaveLength(0);
+    endTurn();
     await clock.advanceAsync(5);
-    await next;
-    expect(store.runs).toHaveLength(2);
+    await Promise.all(answers);
+    expect(store.runs.map(({ marks }) => marks)).toEqual([[1, 2, 3, 0]]);
+    expect(turns).toHaveLength(0);
+  });
+
+  it('waits no longer than it would take the engine, and not where it would be late', async () => {
+    const { clock, store, submit, endTurn, measured } = onTurns({ runMs: () => 5 });
+    await measured();
+    const answers = [submit(1)];
+    const { runs } = store;
+    for (let turn = 0; turn < 20 && runs.length < 1; turn++) {
+      endTurn();
+      await clock.advanceAsync(2);
+      if (runs.length < 1) answers.push(submit(2 + turn));
+    }
+    // 5 ms a run of up to four, however many come.
+    expect(answers.length).toBeLessThan(6);
+    await clock.advanceAsync(20);
+    await Promise.all(answers);
+    store.runs.length = 0;
+    const urgent = submit(9, clock.nowMs() + 5.05);
+    endTurn();
+    expect(store.runs.map(({ marks }) => marks[0])).toEqual([9]);
+    await clock.advanceAsync(5);
+    await urgent;
   });
 });

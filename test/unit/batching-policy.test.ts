@@ -39,11 +39,12 @@ function job(name: string, ageMs = 0, options: Partial<NamedJob> = {}): NamedJob
 function view(jobs: readonly NamedJob[], load: Partial<BatchingView<NamedJob>> = {}): BatchingView<NamedJob> {
   const earliestStartByMs = Math.min(Infinity, ...jobs.map(({ startByMs }) => startByMs));
   return {
-    waiting: { inOrder: () => jobs, earliestStartByMs },
+    waiting: { inOrder: () => jobs, earliestStartByMs, jobCount: jobs.length },
     inFlight: 0,
     concurrency: 1,
     stageAtMs: Infinity,
     freeAtMs: Infinity,
+    gatherUntilMs: -Infinity,
     draining: false,
     ...load,
   };
@@ -112,6 +113,16 @@ describe('when a batch is dispatched', () => {
   it('never as a second staged batch, however full or late', () => {
     const jobs = ['a', 'b', 'c', 'd'].map((name) => job(name, 1000));
     expect(told(decideOn(jobs, { inFlight: 2 }))).toEqual({ untilMs: Infinity });
+  });
+
+  it('not while more is about to come to an idle engine, unless it is full, busy or draining', () => {
+    const gathering = { gatherUntilMs: nowMs + 1 };
+    expect(told(decideOn([job('a')], gathering))).toEqual({ untilMs: Infinity });
+    expect(told(decideOn([job('a')], { gatherUntilMs: nowMs }))).toEqual(['idle', 'a', 'b1 n128 m128']);
+    expect(told(decideOn([job('a')], { ...gathering, draining: true }))).toEqual(['drain', 'a', 'b1 n128 m128']);
+    const full = ['a', 'b', 'c', 'd'].map((name) => job(name));
+    expect(told(decideOn(full, gathering))).toEqual(['full', 'a b c d', 'b4 n128 m128']);
+    expect(told(decideOn(full, { ...gathering, inFlight: 1 }))).toEqual(['full', 'a b c d', 'b4 n128 m128']);
   });
 
   it('without holding back while draining', () => {

@@ -42,11 +42,12 @@ function timeOf(callers: number, jobCount: number, runMs: (bucket: Bucket) => nu
     if (running !== undefined) engine.begunMs ??= Math.max(nowMs, running.readyMs);
     const endMs = running === undefined ? Infinity : engine.begunMs! + running.runMs;
     const view = {
-      waiting: { inOrder: () => waiting, earliestStartByMs: Infinity },
+      waiting: { inOrder: () => waiting, earliestStartByMs: Infinity, jobCount: waiting.length },
       inFlight: engine.queue.length,
       concurrency: 1,
       stageAtMs: costs === unknown || running === undefined ? Infinity : engine.begunMs! + 0.9 * running.runMs - packMs,
       freeAtMs: costs === unknown || running === undefined ? Infinity : engine.begunMs! + running.runMs,
+      gatherUntilMs: -Infinity,
       draining: false,
     };
     const decision = decide(view, nowMs, costs === unknown ? unknowing : limits, costs);
