@@ -1,6 +1,6 @@
 /** How a call or a tick of a stream ends: what its caller is told, what is counted, what is logged. */
 import type { Clock } from '../src/clock.js';
-import { CoordinatorError } from '../src/errors.js';
+import { CoordinatorError, type ErrorCode } from '../src/errors.js';
 import type { Metrics } from '../src/metrics.js';
 import { type CallIds, type IdentifiedCall, idsOf } from './call-ids.js';
 import type { CallRecorder } from './call-recorder.js';
@@ -79,7 +79,7 @@ export function recordOutcome(
   const failed = { ...fields, code: error.code, status: error.status };
   if (error.status === 'INTERNAL') log.error({ ...failed, err: error.cause ?? error }, error.message);
   else if (error.code === 'SUPERSEDED') log.debug(failed, error.message);
-  else if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE') logRefusal(log, clock, failed, error);
+  else if (refusals.has(error.code)) logRefusal(log, clock, failed, error);
   else log.warn(failed, error.message.slice(0, 500));
 }
 
@@ -87,6 +87,8 @@ export function recordOutcome(
 export function idFields({ requestId, traceId }: CallIds): { requestId: string; traceId?: string } {
   return traceId === '' ? { requestId } : { requestId, traceId };
 }
+
+const refusals: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'PREDICTED_LATE', 'QUOTA_EXCEEDED', 'QUOTA_TOO_SMALL']);
 
 /** In an overload a line for each refusal would cost more than the refusal. */
 const refusalLogPauseMs = 1000;

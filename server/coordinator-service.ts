@@ -13,6 +13,7 @@ import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall, timeLeftMs } from './call-outcome.js';
 import { idsOf } from './call-ids.js';
 import type { CallRecorder } from './call-recorder.js';
+import type { CallGate } from './call-gate.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
 import type { ServingState } from './serving-state.js';
@@ -51,6 +52,8 @@ export interface ServiceOptions {
   readonly log: Logger;
   readonly maxMessageBytes: number;
   readonly unread: UnreadAnswers;
+  /** What calls passed; null: nothing, as they need no credentials and have no quotas. */
+  readonly gate: CallGate | null;
   /** Null: nothing is traced, and no good call is told in the log. */
   readonly recorder: CallRecorder | null;
 }
@@ -59,7 +62,7 @@ type Call = ServerUnaryCall<Buffer, Buffer>;
 type Reply = sendUnaryData<Buffer>;
 
 export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImplementation {
-  const { clock } = options;
+  const { clock, gate } = options;
   const core = (): Core => {
     const current = options.core();
     if (current === null) throw new CoordinatorError('WARMING', 'the server is still warming up');
@@ -69,7 +72,8 @@ export function coordinatorHandlers(options: ServiceOptions): UntypedServiceImpl
     Coordinate: (call: Call, reply: Reply) =>
       void answer(options, 'Coordinate', call, reply, async (running) => {
         const { deadlineMs, signal, record } = running;
-        const tenant = tenantOf(call.metadata);
+        const tenant = gate === null ? tenantOf(call.metadata) : gate.tenantOf(call.metadata);
+        gate?.charge(tenant, call.request);
         if (record !== null) record.tenant = tenant;
         const requestBytes = call.request.length;
         const current = core();

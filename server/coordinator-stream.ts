@@ -8,6 +8,7 @@ import { CoordinatorError } from '../src/errors.js';
 import { StreamMemory } from '../src/stream/stream-memory.js';
 import type { Problem } from '../src/problem.js';
 import { encodeFailure } from '../src/wire/failure.js';
+import { outlineOf } from '../src/wire/peek.js';
 import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, idFields, recordOutcome, timeLeftMs } from './call-outcome.js';
 import { idsOf } from './call-ids.js';
@@ -54,9 +55,11 @@ export function streamHandlers(options: StreamOptions): UntypedServiceImplementa
       try {
         const stream = new TickStream(call, options);
         metrics.streamsOpen.set(++openStreams);
+        const unwatch = options.gate?.watch(call.metadata, (error) => stream.revoke(error));
         // grpc-js emits `cancelled` at the end of every call, however it ended.
         call.once('cancelled', () => {
           metrics.streamsOpen.set(--openStreams);
+          unwatch?.();
           stream.close();
         });
       } catch (thrown) {
@@ -94,11 +97,11 @@ class TickStream {
 
   /** Throws WARMING or DRAINING where no streams are taken, and REQUEST_INVALID where the name of its tenant is not allowed. */
   constructor(call: StreamCall, options: StreamOptions) {
-    const { clock, state, recorder } = options;
+    const { clock, state, recorder, gate } = options;
     this.#call = call;
     this.#options = options;
     this.#openedMs = clock.nowMs();
-    this.#tenant = tenantOf(call.metadata);
+    this.#tenant = gate === null ? tenantOf(call.metadata) : gate.tenantOf(call.metadata);
     this.#caller = recorder === null ? null : traceContextOf(call.metadata);
     this.#deadlineMs = this.#openedMs + timeLeftMs(call);
     state.openStream(this.#drain);
@@ -108,6 +111,13 @@ class TickStream {
       this.#clientIsDone = true;
       this.#endWhenDone();
     });
+  }
+
+  /** The caller lost its right to the stream: it ends at once, what is under way with it. */
+  revoke(error: CoordinatorError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#call.emit('error', toStatusReply(error));
   }
 
   /** The call is over: what is under way is given up and everything is let go. */
@@ -145,12 +155,14 @@ class TickStream {
     this.#unansweredBytes += tick.bytes;
     try {
       state.openCall(tick.cutOff);
+      this.#options.gate?.chargeTick(this.#tenant, bytes);
       tick.message = deserialize(() => coordinateMethod.requestDeserialize(bytes));
       tick.requestId = tick.message.requestId;
       tick.supersede = tick.message.supersede;
       tick.decodeMs = clock.nowMs() - arrivedMs;
       this.#supersedeOlder(tick);
     } catch (thrown) {
+      if (tick.requestId === '') tick.requestId = outlineOf(bytes).requestId;
       this.#fail(tick, failureOf(thrown, tick, clock));
     }
     this.#proceed();

@@ -6,9 +6,11 @@
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
-import type { SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
+import type { CallGate } from './call-gate.js';
+import { certificateNamesOf } from './client-certificate.js';
 import type { Connections } from './unread-answers.js';
 
 /**
@@ -75,11 +77,20 @@ export class GrpcServer implements Connections {
   readonly server: Server;
   /** By the name that calls give their connection. */
   readonly #sessions = new Map<string, ServerHttp2Session>();
+  /** Names in clients' certificates, likewise; connections without one are left out. */
+  readonly #certificateNames = new Map<string, readonly string[]>();
   readonly #deadlines: ReadonlyMap<string, number>;
   #credentials: ReplaceableCredentials | null = null;
 
-  /** `deadlines`: longest time in milliseconds that calls of a method have, by its path; also where they set none. */
-  constructor(config: GrpcSettings, deadlines: ReadonlyMap<string, number> = new Map()) {
+  /**
+   * `deadlines`: longest time in milliseconds that calls of a method have, by its path; also where they set none. `gate`: what calls pass
+   * first; null: nothing.
+   */
+  constructor(
+    config: GrpcSettings,
+    deadlines: ReadonlyMap<string, number> = new Map(),
+    gate: Pick<CallGate, 'interceptor'> | null = null,
+  ) {
     this.#deadlines = deadlines;
     const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
     const age = config.maxConnectionAgeMs;
@@ -90,6 +101,7 @@ export class GrpcServer implements Connections {
       'grpc.keepalive_time_ms': config.keepaliveTimeMs,
       'grpc.keepalive_timeout_ms': config.keepaliveTimeoutMs,
       'grpc.enable_channelz': 0,
+      ...(gate === null ? {} : { interceptors: [gate.interceptor((peer) => this.#certificateNames.get(peer) ?? [])] }),
       ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
     });
     Object.assign((this.server as unknown as { commonServerOptions: object }).commonServerOptions, resetLimits);
@@ -139,8 +151,12 @@ export class GrpcServer implements Connections {
     const { remoteAddress, remotePort } = session.socket;
     const peer = `${remoteAddress}:${remotePort}`;
     this.#sessions.set(peer, session);
+    const names = session.encrypted === true ? certificateNamesOf(session.socket as TLSSocket) : [];
+    if (names.length > 0) this.#certificateNames.set(peer, names);
     session.once('close', () => {
-      if (this.#sessions.get(peer) === session) this.#sessions.delete(peer);
+      if (this.#sessions.get(peer) !== session) return;
+      this.#sessions.delete(peer);
+      this.#certificateNames.delete(peer);
     });
   }
 

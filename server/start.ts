@@ -22,6 +22,7 @@ import { drain, type DrainResult } from './shutdown.js';
 import { openTls } from './tls.js';
 import { openTracing } from './tracing.js';
 import { UnreadAnswers } from './unread-answers.js';
+import { openCredentials } from './watched-credentials.js';
 
 // What `startServer` takes, for those who use it as a library (`tensor-consensus/server`).
 export { loadConfig, type Config } from '../src/config.js';
@@ -79,7 +80,9 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   let core: RunnableCore | null = null;
   const tracing = await openTracing({ config, clock, metrics, log });
 
-  const grpc = new GrpcServer(config, new Map([[coordinateMethod.path, config.maxDeadlineMs]]));
+  const credentials = await openCredentials({ config, clock, metrics, log });
+  const { gate } = credentials;
+  const grpc = new GrpcServer(config, new Map([[coordinateMethod.path, config.maxDeadlineMs]]), gate);
   const unread = new UnreadAnswers({
     clock,
     connections: grpc,
@@ -98,6 +101,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     log,
     maxMessageBytes: config.maxMessageMb * 1024 * 1024,
     unread,
+    gate,
     recorder: tracing.recorder,
   };
   grpc.server.addService(rawCoordinatorService, {
@@ -108,11 +112,18 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   health.addTo(registrar);
   addReflection(registrar);
   const tls = await openTls({ config, clock, metrics, log, onChange: (material) => grpc.replaceTls(material) });
-  const grpcAddress = await grpc.bind(config.grpcAddress, tls?.current);
+  const stopWatching = (): void => {
+    tls?.close();
+    credentials.close();
+  };
+  const grpcAddress = await grpc.bind(config.grpcAddress, tls?.current).catch((error: unknown) => {
+    stopWatching();
+    throw error;
+  });
   const isReady = (): boolean => state.phase === 'serving';
   const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log }).catch(
     (error: unknown) => {
-      tls?.close();
+      stopWatching();
       grpc.cutOff();
       throw error;
     },
@@ -142,7 +153,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   let closing: Promise<DrainResult> | null = null;
   const close = async (): Promise<DrainResult> => {
     const result = await drain({ config, clock, grpc, health, state, streams, log });
-    tls?.close();
+    stopWatching();
     const closed = made.then(
       (value) => value.close(),
       () => undefined,

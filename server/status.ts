@@ -36,7 +36,7 @@ const retryAfterMsByCode: Partial<Record<ErrorCode, number>> = {
 /**
  * The reply for a failure: message, `grpc-status-details-bin` (google.rpc.Status), and where the server has too much to do the trailer
  * `grpc-retry-pushback-ms`, which gRPC clients with a retry policy obey. Retry times are spread by up to a quarter, so
- * that refused callers do not come back together. `random` gives numbers in [0, 1).
+ * that refused callers do not come back together; those of quotas are exact. `random` gives numbers in [0, 1).
  */
 export function toStatusReply(
   error: CoordinatorError,
@@ -59,7 +59,7 @@ export function toStatusReply(
       ids,
     }),
   );
-  if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE')
+  if (error.code === 'QUEUE_FULL' || error.code === 'PREDICTED_LATE' || error.code === 'QUOTA_EXCEEDED')
     metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
   return { code, details: message, metadata };
 }
@@ -83,7 +83,8 @@ export function toStreamError(
 function spreadRetryMs(error: CoordinatorError, random: () => number): number | null {
   if (!error.retryable) return null;
   const baseMs = error.retryAfterMs ?? retryAfterMsByCode[error.code] ?? 0;
-  return Math.max(1, Math.round(baseMs * (1 + random() / 4)));
+  const spread = error.code === 'QUOTA_EXCEEDED' ? 0 : random() / 4;
+  return Math.max(1, Math.round(baseMs * (1 + spread)));
 }
 
 function shortViolation({ field, description }: FieldViolation): FieldViolation {

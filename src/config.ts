@@ -115,6 +115,11 @@ const text: Kind<string | null> = {
   parse: (value) => (value === '' ? null : value),
 };
 
+const claimName: Kind<string> = {
+  expected: 'the name of a claim',
+  parse: (value) => (value === '' ? undefined : value),
+};
+
 /** `--flag` alone is true. */
 const yesOrNo: Kind<boolean> = {
   expected: 'true or false',
@@ -179,6 +184,44 @@ const settings = {
     'false',
     'Serve gRPC without TLS on an address that is not loopback.',
     'states, tasks and tokens would travel for all to read; set it where something in front encrypts',
+  ),
+  accessFile: setting(
+    file,
+    '',
+    'Who may call: tokens (hashed), names in client certificates and subjects of JSON web tokens, one a line (docs/security.md). Every call but health then needs credentials.',
+    'calls need no credentials',
+  ),
+  jwtJwksFile: setting(
+    file,
+    '',
+    'Public keys (a JSON web key set) of JSON web tokens; with `--jwt-issuer` and `--jwt-audience`. Every call but health then needs credentials.',
+    'no JSON web tokens',
+  ),
+  jwtIssuer: setting(text, '', 'The `iss` that JSON web tokens must have.', 'as above'),
+  jwtAudience: setting(text, '', 'The `aud` that JSON web tokens must have.', 'as above'),
+  jwtAlgorithms: setting(
+    listOf('RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'),
+    'RS256,ES256,EdDSA',
+    'Signatures that JSON web tokens may have.',
+    'what identity providers use',
+  ),
+  jwtClockToleranceS: setting(
+    whole(0, 600, 's'),
+    '5',
+    'By how much the clock of the issuer of JSON web tokens may differ.',
+    'clocks that are kept by NTP',
+  ),
+  jwtTenantsClaim: setting(
+    claimName,
+    'tenants',
+    'Claim of JSON web tokens that lists the tenants of subjects that the access file does not name.',
+    'no registered claim says it',
+  ),
+  quotaFile: setting(
+    file,
+    '',
+    'Quotas of tenants: requests, agent states and bytes a second, concurrent calls, streams (docs/security.md).',
+    'no quotas',
   ),
   credentialPollMs: setting(
     whole(50, 3_600_000, 'ms'),
@@ -503,6 +546,15 @@ function assertConsistent(config: Config): void {
     throw new ConfigError('--pjrt-plugin: expected --engine auto or xla beside it, received onnx');
   }
   assertEncrypted(config);
+  const jwt = {
+    '--jwt-jwks-file': config.jwtJwksFile,
+    '--jwt-issuer': config.jwtIssuer,
+    '--jwt-audience': config.jwtAudience,
+  };
+  const missing = Object.entries(jwt).find(([, value]) => value === null)?.[0];
+  const given = Object.entries(jwt).find(([, value]) => value !== null)?.[0];
+  if (missing !== undefined && given !== undefined)
+    throw new ConfigError(`${given}: expected ${missing} beside it, received nothing`);
 }
 
 /** TLS is set up whole, or the address is loopback, or plaintext is asked for by name. */

@@ -12,6 +12,8 @@ export type GrpcStatusName =
   | 'DEADLINE_EXCEEDED'
   | 'CANCELLED'
   | 'UNAVAILABLE'
+  | 'UNAUTHENTICATED'
+  | 'PERMISSION_DENIED'
   | 'INTERNAL';
 
 interface ErrorKind {
@@ -95,6 +97,36 @@ export const errorRegistry = {
     status: 'RESOURCE_EXHAUSTED',
     retryable: true,
     when: 'The server has as many streams open as it takes (`--max-streams`); call another replica or send single calls.',
+  },
+  QUOTA_EXCEEDED: {
+    status: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    when: 'The tenant has used up a quota (requests, agent states or bytes a second, concurrent calls, streams); retry after the time given.',
+  },
+  QUOTA_TOO_SMALL: {
+    status: 'OUT_OF_RANGE',
+    retryable: false,
+    when: "The request alone is more than the tenant's quota ever allows at once; send a smaller one.",
+  },
+  CREDENTIALS_MISSING: {
+    status: 'UNAUTHENTICATED',
+    retryable: false,
+    when: 'The server knows its callers, and the call brought neither a bearer token nor a client certificate.',
+  },
+  CREDENTIALS_REFUSED: {
+    status: 'UNAUTHENTICATED',
+    retryable: false,
+    when: 'The token or the client certificate is unknown, revoked, expired, of another issuer or for another audience.',
+  },
+  METHOD_FORBIDDEN: {
+    status: 'PERMISSION_DENIED',
+    retryable: false,
+    when: 'The caller is known and lacks the permission to call this method.',
+  },
+  TENANT_FORBIDDEN: {
+    status: 'PERMISSION_DENIED',
+    retryable: false,
+    when: 'The call names a tenant (`tc-tenant`) that its caller may not call for.',
   },
   CANCELLED: { status: 'CANCELLED', retryable: false, when: 'The caller went away.' },
   WARMING: { status: 'UNAVAILABLE', retryable: true, when: 'The server has not finished warming up.' },

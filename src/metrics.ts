@@ -24,6 +24,7 @@ export const shedReasons = [
   'draining',
   'warming',
   'superseded',
+  'quota',
 ] as const;
 export type ShedReason = (typeof shedReasons)[number];
 export const dispatchReasons = ['full', 'delay', 'idle', 'drain'] as const;

@@ -14,7 +14,19 @@ export interface RequestOutline {
 }
 
 /** Field numbers of coordinator.proto. */
-const field = { requestId: 1, policy: 2, tasks: 4, utility: 5, operators: 11, assignment: 13, priority: 16 } as const;
+const field = {
+  requestId: 1,
+  policy: 2,
+  agents: 3,
+  tasks: 4,
+  utility: 5,
+  responses: 6,
+  operators: 11,
+  assignment: 13,
+  priority: 16,
+} as const;
+/** Of a Tensor. */
+const shapeField = 2;
 const formsField = 1;
 const hardForm = 1;
 const assignmentOperator = 2;
@@ -45,6 +57,31 @@ export function outlineOf(message: Uint8Array): RequestOutline {
   const assigns = hasTasks && (operators.length === 0 || operators.includes(assignmentOperator));
   const isHard = !assigns ? false : forms.length === 0 ? null : forms.includes(hardForm);
   return { requestId, policy, priority, isHard };
+}
+
+/**
+ * N as the request's agents say it, or its utility or responses where there are no agents; 0 where none does. Decoding holds it to what the
+ * tensors carry.
+ */
+export function agentCountOf(message: Uint8Array): number {
+  let [agents, utility, responses] = [0, 0, 0];
+  walk(message, 0, message.length, (number, _value, start, end) => {
+    if (start === -1) return;
+    if (number === field.agents) agents = firstDimensionOf(message, start, end);
+    else if (number === field.utility) utility = firstDimensionOf(message, start, end);
+    else if (number === field.responses) responses = firstDimensionOf(message, start, end);
+  });
+  return agents || utility || responses;
+}
+
+/** Of the Tensor that lies there. */
+function firstDimensionOf(message: Uint8Array, from: number, to: number): number {
+  let first = 0;
+  walk(message, from, to, (number, value, start, end) => {
+    if (number !== shapeField || first > 0) return;
+    first = start === -1 ? value : varint(message, { at: start, to: end });
+  });
+  return Math.max(0, first);
 }
 
 /** `value` of a varint; `start` and `end` of what has a length, else both -1. Ends at the first thing that it cannot follow. */

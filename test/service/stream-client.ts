@@ -31,7 +31,11 @@ interface Codec {
   readonly responseDeserialize: (bytes: Buffer) => RawMessage;
 }
 
-export function streamClient(address: string, channelOptions: grpc.ChannelOptions = {}): StreamClient {
+export function streamClient(
+  address: string,
+  channelOptions: grpc.ChannelOptions = {},
+  credentials = grpc.credentials.createInsecure(),
+): StreamClient {
   const definition = loadSync(join(packageRoot, 'proto/tensorconsensus/v1/coordinator.proto'), {
     longs: Number,
     enums: String,
@@ -40,7 +44,7 @@ export function streamClient(address: string, channelOptions: grpc.ChannelOption
   });
   const service = definition['tensorconsensus.v1.Coordinator'] as unknown as Record<string, Codec>;
   const { path, requestSerialize, responseDeserialize } = service['CoordinateStream']!;
-  const channel = new grpc.Client(address, grpc.credentials.createInsecure(), {
+  const channel = new grpc.Client(address, credentials, {
     'grpc.enable_retries': 0,
     // A connection of its own.
     'grpc.use_local_subchannel_pool': 1,

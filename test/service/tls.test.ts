@@ -83,9 +83,9 @@ test('a new certificate is used by new connections, and no call of an open one i
   const address = await start();
   const client = connectionTo(address, files.credentials());
   const errors: (grpc.ServiceError | null)[] = [];
-  let running = true;
+  const stop = new AbortController();
   const caller = (async () => {
-    while (running) errors.push((await callMethod(client)).error);
+    while (!stop.signal.aborted) errors.push((await callMethod(client)).error);
   })();
   try {
     expect((await presentedCertificate(address)).subject.CN).toBe('first');
@@ -94,7 +94,7 @@ test('a new certificate is used by new connections, and no call of an open one i
     const before = errors.length;
     await expect.poll(() => errors.length, eventually).toBeGreaterThan(before + 10);
   } finally {
-    running = false;
+    stop.abort();
     await caller;
     client.close();
   }
