@@ -1,9 +1,11 @@
-/** The admin address: /metrics for Prometheus, /livez and /readyz for probes. */
+/** The admin address: /metrics for Prometheus, /livez and /readyz for probes, /log-level for operators. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import { formatAddress, type ListenAddress } from '../src/config.js';
 import type { Logger } from './log.js';
+import type { LogLevel } from './log-level.js';
+import { openMetricsType, prefersOpenMetrics, renderOpenMetrics } from './open-metrics.js';
 
 export interface AdminOptions {
   readonly address: ListenAddress;
@@ -11,6 +13,7 @@ export interface AdminOptions {
   /** Whether calls should be sent here: warm and not draining. */
   readonly isReady: () => boolean;
   readonly log: Logger;
+  readonly logLevel: LogLevel;
 }
 
 export interface AdminServer {
@@ -46,13 +49,22 @@ export async function startAdminServer(options: AdminOptions): Promise<AdminServ
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, options: AdminOptions): Promise<void> {
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.setHeader('Allow', 'GET, HEAD');
-    reply(response, 405, 'only GET and HEAD\n');
+  const path = (request.url ?? '/').split('?', 1)[0];
+  const isLevel = path === '/log-level';
+  if (request.method !== 'GET' && request.method !== 'HEAD' && !(isLevel && request.method === 'PUT')) {
+    const allowed = isLevel ? 'GET, HEAD, PUT' : 'GET, HEAD';
+    response.setHeader('Allow', allowed);
+    reply(response, 405, `only ${allowed}\n`);
     return;
   }
-  const path = (request.url ?? '/').split('?', 1)[0];
-  if (path === '/metrics') {
+  if (isLevel) {
+    const { status, text } = options.logLevel.answer(request);
+    reply(response, status, text);
+  } else if (path === '/metrics' && prefersOpenMetrics(request.headers.accept)) {
+    const text = await renderOpenMetrics(options.registry);
+    response.setHeader('Content-Type', openMetricsType);
+    response.end(text);
+  } else if (path === '/metrics') {
     const text = await options.registry.metrics();
     response.setHeader('Content-Type', options.registry.contentType);
     response.end(text);
@@ -62,7 +74,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
     const ready = options.isReady();
     reply(response, ready ? 200 : 503, ready ? 'ok\n' : 'not serving\n');
   } else {
-    reply(response, 404, 'not found: /metrics, /livez and /readyz are here\n');
+    reply(response, 404, 'not found: /metrics, /livez, /readyz and /log-level are here\n');
   }
 }
 

@@ -14,6 +14,7 @@ import { GrpcServer } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
 import { createLog, type Logger } from './log.js';
+import { LogLevel } from './log-level.js';
 import { OpenStreams } from './open-streams.js';
 import { collectProcessMetrics } from './process-metrics.js';
 import { addReflection } from './reflection.js';
@@ -121,7 +122,8 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     throw error;
   });
   const isReady = (): boolean => state.phase === 'serving';
-  const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log }).catch(
+  const logLevel = new LogLevel(log, clock);
+  const admin = await startAdminServer({ address: config.adminAddress, registry, isReady, log, logLevel }).catch(
     (error: unknown) => {
       stopWatching();
       grpc.cutOff();
@@ -164,6 +166,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     await Promise.all([Promise.race([closed, longEnough]), tracing.close()]);
     cancel();
     await admin.close();
+    logLevel.close();
     log.info(result, 'closed');
     return result;
   };

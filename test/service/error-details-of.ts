@@ -9,6 +9,7 @@ const standard = protobuf.parse(`
   message Duration { int64 seconds = 1; int32 nanos = 2; }
   message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
   message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }
+  message RequestInfo { string request_id = 1; }
   message RetryInfo { Duration retry_delay = 1; }
   message FieldViolation { string field = 1; string description = 2; }
   message BadRequest { repeated FieldViolation field_violations = 1; }
@@ -19,6 +20,9 @@ export interface ReadDetails {
   readonly message: string;
   readonly reason: string | null;
   readonly domain: string | null;
+  /** Of ErrorInfo. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly requestId: string | null;
   readonly violations: readonly { readonly field: string; readonly description: string }[] | null;
   readonly retryAfterMs: number | null;
   /** In the order in which they were sent. */
@@ -41,7 +45,8 @@ export function errorDetailsOf(error: Pick<ServiceError, 'metadata'>): ReadDetai
     const found = details.find(({ typeUrl }) => typeUrl === `type.googleapis.com/google.rpc.${type}`);
     return found === undefined ? null : plain(type, found.value);
   };
-  const info = detail('ErrorInfo') as { reason: string; domain: string } | null;
+  const info = detail('ErrorInfo') as (Pick<ReadDetails, 'metadata'> & { reason: string; domain: string }) | null;
+  const request = detail('RequestInfo') as { requestId: string } | null;
   const badRequest = detail('BadRequest') as { fieldViolations: { field: string; description: string }[] } | null;
   const retry = detail('RetryInfo') as { retryDelay: { seconds: number; nanos: number } } | null;
   return {
@@ -49,6 +54,8 @@ export function errorDetailsOf(error: Pick<ServiceError, 'metadata'>): ReadDetai
     message,
     reason: info?.reason ?? null,
     domain: info?.domain ?? null,
+    metadata: info?.metadata ?? {},
+    requestId: request?.requestId ?? null,
     violations: badRequest?.fieldViolations ?? null,
     retryAfterMs: retry === null ? null : retry.retryDelay.seconds * 1000 + retry.retryDelay.nanos / 1e6,
     typeUrls: details.map(({ typeUrl }) => typeUrl),

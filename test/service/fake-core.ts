@@ -68,7 +68,10 @@ export class FakeCore implements RunnableCore {
     this.decoded++;
     if (this.refuses.has(message.requestId)) throw this.refuses.get(message.requestId) as Error;
     if (this.decodeError !== null) throw this.decodeError as Error;
-    return { requestId: message.requestId, outputValues: false, assignment: null } as unknown as Problem;
+    const { requestId } = message;
+    const policy = { name: 'distance' };
+    const problem = { requestId, policy, agentCount: 1, taskCount: 0, outputValues: false, assignment: null };
+    return problem as unknown as Problem;
   }
 
   coordinate(problem: Problem, context: CallContext): Promise<Answer> {

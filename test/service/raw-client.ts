@@ -6,14 +6,17 @@ import { packageRoot } from '../../src/package-root.js';
 
 export type RawMessage = Record<string, unknown>;
 
+export type RawOptions = grpc.CallOptions & { readonly metadata?: grpc.Metadata };
+
 export interface RawClient {
-  coordinate(request: RawMessage, options?: grpc.CallOptions): Promise<RawMessage>;
+  coordinate(request: RawMessage, options?: RawOptions): Promise<RawMessage>;
   listPolicies(): Promise<RawMessage>;
   close(): void;
 }
 
 type Method = (
   request: RawMessage,
+  metadata: grpc.Metadata,
   options: grpc.CallOptions,
   done: (error: grpc.ServiceError | null, answer: RawMessage) => void,
 ) => void;
@@ -33,10 +36,10 @@ export function rawClient(address: string, channelOptions: grpc.ChannelOptions =
     'grpc.max_send_message_length': 1 << 28,
     ...channelOptions,
   });
-  const call = (name: string, request: RawMessage, options: grpc.CallOptions = {}) =>
+  const call = (name: string, request: RawMessage, { metadata = new grpc.Metadata(), ...options }: RawOptions = {}) =>
     new Promise<RawMessage>((resolve, reject) => {
       const method = client[name] as Method;
-      method.call(client, request, { deadline: Date.now() + 30_000, ...options }, (error, answer) =>
+      method.call(client, request, metadata, { deadline: Date.now() + 30_000, ...options }, (error, answer) =>
         error ? reject(error) : resolve(answer),
       );
     });
