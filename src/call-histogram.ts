@@ -55,12 +55,14 @@ export interface CallHistogramOptions<T extends string> {
 export class CallHistogram<T extends string = never> {
   readonly name: string;
   readonly type = 'histogram';
+  readonly labelNames: readonly string[];
   readonly #options: CallHistogramOptions<T>;
   readonly #buckets: readonly number[];
   readonly #counts = new Map<string, Counts>();
 
   constructor(options: CallHistogramOptions<T>) {
     this.name = options.name;
+    this.labelNames = options.labelName === undefined ? [] : [options.labelName];
     this.#options = options;
     this.#buckets = options.buckets;
     this.reset();

@@ -1,6 +1,6 @@
 /**
  * Every setting of the server, defined once: flag, environment variable, default with its reason, range and meaning.
- * `serve --help` and docs/configuration.md are printed from the same table. Pure: arguments and environment are passed in.
+ * `serve --help` and the settings in docs/operations.md are printed from the same table. Pure: arguments and environment are passed in.
  * Past 400 lines because the settings are one table.
  */
 import { isTenantName } from './batching/fairness.js';
@@ -508,6 +508,8 @@ export function loadConfig(argv: readonly string[], env: Readonly<Record<string,
   assertConsistent(checked);
   const warnings = Object.keys(env)
     .filter((variable) => variable.startsWith('TC_') && !nameOfVariable.has(variable))
+    // Of the commands that call a server, which may run beside it.
+    .filter((variable) => !variable.startsWith('TC_CLIENT_'))
     .map((variable) => `unknown environment variable ${variable}${suggestion(variable, [...nameOfVariable.keys()])}`);
   return { config: checked, warnings };
 }
@@ -626,7 +628,7 @@ export function renderConfigHelp(): string {
     .join('\n');
 }
 
-/** docs/configuration.md. */
+/** The settings as docs/operations.md shows them. */
 export function renderConfigMarkdown(): string {
   const rows = names.map((name) => {
     const { kind, fallback, help, reason, sharedVariable }: Setting<unknown> = settings[name];
@@ -635,10 +637,6 @@ export function renderConfigMarkdown(): string {
     return `| \`--${flagOf(name)}\`<br>\`${variableOf(name)}\`${shared} | ${help} | ${kind.expected} | ${shown}: ${reason} |`;
   });
   return [
-    '# Configuration',
-    '',
-    '<!-- Generated from src/config.ts by test/unit/config.test.ts; do not edit. -->',
-    '',
     'Every setting of `tensor-consensus serve` is a flag (`--flag value` or `--flag=value`) or an environment variable; a flag wins',
     'over the variable, the variable over the default. An unknown flag or a bad value stops the server with one line; an unknown',
     '`TC_` variable is a warning.',
@@ -646,6 +644,5 @@ export function renderConfigMarkdown(): string {
     '| Flag, variable | Meaning | Allowed | Default and why |',
     '|---|---|---|---|',
     ...rows,
-    '',
   ].join('\n');
 }

@@ -1,13 +1,5 @@
-/** To write docs/configuration.md again: `npx vitest run --project unit test/unit/config.test.ts -u`. */
 import { expect, test } from 'vitest';
-import {
-  ConfigError,
-  formatAddress,
-  loadConfig,
-  renderConfigHelp,
-  renderConfigMarkdown,
-  type Config,
-} from '../../src/config.js';
+import { ConfigError, formatAddress, loadConfig, renderConfigHelp, type Config } from '../../src/config.js';
 
 function configOf(argv: string[], env: Record<string, string> = {}): Config {
   return loadConfig(argv, env).config;
@@ -181,8 +173,4 @@ test('every setting is in the help with its flag, variable and default', () => {
     const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     expect(help).toContain(`--${flag}, TC_${flag.replaceAll('-', '_').toUpperCase()}`);
   }
-});
-
-test('docs/configuration.md lists every setting as it is now', async () => {
-  await expect(renderConfigMarkdown()).toMatchFileSnapshot('../../docs/configuration.md');
 });
