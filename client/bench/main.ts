@@ -13,6 +13,7 @@ import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
 import { large } from './large.js';
 import { memory } from './memory.js';
+import { replicas } from './replicas.js';
 import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
@@ -26,6 +27,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['stream', stream],
   ['overload', overload],
+  ['replicas', replicas],
   ['engine', engineTime],
   ['jax', againstJax],
   ['bridge', bridgeSoak],
