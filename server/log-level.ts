@@ -5,7 +5,6 @@ import type { Clock } from '../src/clock.js';
 import type { Logger } from './log.js';
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
-type Level = (typeof levels)[number];
 
 const longestSeconds = 86_400;
 
