@@ -17,6 +17,7 @@ Coordinates swarms: who does what, with which resources, and what the group agre
   demo       watch a simulated rescue swarm being coordinated
   bench      measure this machine
   compile    compile programs ahead of time for a TPU topology, and report what XLA says of them
+  token      make a bearer token and its line in a server's access file
   plugin     install and list the plugins that the XLA engine uses
   COMMAND --help says more; --version prints the version.
 
@@ -54,6 +55,8 @@ async function run([command = '', ...argv]: readonly string[]): Promise<number> 
       return (await import('./bench/main.js')).runBench(argv);
     case 'compile':
       return (await import('./commands/compile.js')).runCompile(argv);
+    case 'token':
+      return (await import('./commands/token.js')).runToken(argv);
     case 'plugin':
       return (await import('./commands/plugin.js')).runPlugin(argv);
     case '--version':

@@ -6,8 +6,6 @@ import {
   type ChannelCredentials,
   type ChannelOptions,
   Client,
-  credentials as channelCredentials,
-  Metadata,
   type MethodDefinition,
   type ServiceError,
 } from '@grpc/grpc-js';
@@ -16,6 +14,7 @@ import { Attempts } from './attempts.js';
 import { type Balancing, serviceConfig, targetOf } from './balancing.js';
 import { CoordinatorCallError, fromServiceError } from './call-error.js';
 import { isConnectionLoss } from './connection-loss.js';
+import { callAccess, type CallAccess, type ClientAccess } from './credentials.js';
 import { CoordinatorStream, type StreamOptions } from './coordinator-stream.js';
 import { HedgeBudget, type HedgingOptions } from './hedging.js';
 import { coordinateMethod, coordinatorServiceName, type Health, healthMethod, listPoliciesMethod } from './methods.js';
@@ -27,12 +26,13 @@ import { decodeAnswer, decodePolicies, encodeRequest } from './wire-format.js';
 export { type Balancing } from './balancing.js';
 export { CoordinatorCallError, type FieldViolation, type GrpcCode } from './call-error.js';
 export { type CoordinatorStream, type Reconnect, type StreamOptions, type TickOptions } from './coordinator-stream.js';
+export { type ClientAccess, type ClientTls, tokenFile } from './credentials.js';
 export { type HedgingOptions } from './hedging.js';
 export { coordinatorServiceName, type Health } from './methods.js';
 export * from './request.js';
 export { type RetryBudgetOptions } from './retry-budget.js';
 
-export interface ClientOptions {
+export interface ClientOptions extends ClientAccess {
   /** Default deadline of a call, milliseconds. 10 000 where left out. */
   readonly deadlineMs?: number;
   /** Largest message in either direction, bytes. 64 MiB where left out, as the server's own default. */
@@ -54,7 +54,7 @@ export interface ClientOptions {
    * that are at fault themselves. False where left out: health says what is to be known of our own servers.
    */
   readonly ejectOutliers?: boolean;
-  /** Plain text where left out. */
+  /** In place of `tls`, where it does not do. */
   readonly credentials?: ChannelCredentials;
   /** Further options of the grpc-js channel; they win over the client's own. */
   readonly channelOptions?: ChannelOptions;
@@ -101,6 +101,7 @@ const keepaliveTimeoutMs = 10_000;
 export class CoordinatorClient {
   readonly address: string;
   readonly #client: Client;
+  readonly #access: CallAccess;
   /** Of calls that may be hedged: a method has a hedging or a retry policy, so these go over a channel of their own. */
   readonly #hedgingClient: Client | null;
   readonly #hedging: HedgeBudget | null;
@@ -130,6 +131,8 @@ export class CoordinatorClient {
     this.#hedging = options.hedging === undefined ? null : new HedgeBudget(options.hedging);
     if (this.#hedging !== null && this.#balancing === 'pick_first')
       throw new RangeError('hedging: expected several replicas (balancing round_robin), received pick_first');
+    this.#access = callAccess(typeof addresses === 'string' ? [addresses] : addresses, options, options.credentials);
+    const { credentials } = this.#access;
     registerReplicaPolicy();
     const open = (hedging: HedgeBudget | null): Client => {
       const config = serviceConfig({
@@ -139,8 +142,9 @@ export class CoordinatorClient {
         retryBudget: this.#budget,
         hedging,
       });
-      return new Client(target, options.credentials ?? channelCredentials.createInsecure(), {
+      return new Client(target, credentials, {
         ...channelOptions(options.maxMessageBytes ?? defaultMaxMessageBytes),
+        ...this.#access.channelOptions,
         'grpc.service_config': JSON.stringify(config),
         ...options.channelOptions,
       });
@@ -185,7 +189,7 @@ export class CoordinatorClient {
             path,
             same,
             same,
-            new Metadata(),
+            this.#access.metadata(),
             deadline === undefined ? {} : { deadline },
           ),
         nextRequestId: () => this.#nextRequestId(),
@@ -305,7 +309,7 @@ export class CoordinatorClient {
         else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
       };
       let abort = (): void => undefined;
-      const metadata = new Metadata();
+      const metadata = this.#access.metadata();
       attempts?.writeTo(metadata);
       try {
         const { path, requestSerialize, responseDeserialize } = method;

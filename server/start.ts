@@ -10,7 +10,7 @@ import type { BatchTracer } from '../src/tracing.js';
 import { coordinatorHandlers, type Core } from './coordinator-service.js';
 import { streamHandlers } from './coordinator-stream.js';
 import { coordinateMethod, rawCoordinatorService } from './definitions.js';
-import { GrpcServer } from './grpc-server.js';
+import { GrpcServer, type TlsMaterial } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
 import { createLog, type Logger } from './log.js';
@@ -112,7 +112,11 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const registrar = streams.registrar(grpc.server);
   health.addTo(registrar);
   addReflection(registrar);
-  const tls = await openTls({ config, clock, metrics, log, onChange: (material) => grpc.replaceTls(material) });
+  const onChange = (material: TlsMaterial): void => grpc.replaceTls(material);
+  const tls = await openTls({ config, clock, metrics, log, onChange }).catch((error: unknown) => {
+    credentials.close();
+    throw error;
+  });
   const stopWatching = (): void => {
     tls?.close();
     credentials.close();

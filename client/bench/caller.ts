@@ -1,12 +1,17 @@
 /** The built-in load generator's process: `node caller.js '{"address":…,"requestFile":…,"callers":…,"connections":…,"seconds":…}'`. */
 import { readFileSync } from 'node:fs';
+import { credentials as channelCredentials, Metadata } from '@grpc/grpc-js';
 import type { Load, LoadResult } from './load-generator.js';
 import { coordinatePath, rawCall, rawClient } from './messages.js';
 import { percentile } from './statistics.js';
 
 const job = JSON.parse(process.argv[2]!) as Load & { readonly connections: number };
 const request = readFileSync(job.requestFile);
-const clients = Array.from({ length: job.connections }, () => rawClient(job.address));
+const credentials =
+  job.access === undefined ? undefined : channelCredentials.createSsl(readFileSync(job.access.caFile));
+const clients = Array.from({ length: job.connections }, () => rawClient(job.address, 64, credentials));
+const metadata = new Metadata();
+if (job.access !== undefined) metadata.set('authorization', `Bearer ${job.access.token}`);
 const latenciesMs: number[] = [];
 const errors: Record<string, number> = {};
 const startMs = performance.now();
@@ -17,7 +22,7 @@ async function callUntilTheEnd(index: number): Promise<void> {
   while (performance.now() < endMs) {
     const sentMs = performance.now();
     try {
-      await rawCall(client, coordinatePath, request).answer;
+      await rawCall(client, coordinatePath, request, 60_000, metadata).answer;
       latenciesMs.push(performance.now() - sentMs);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);

@@ -25,6 +25,14 @@ export interface Load {
   /** Each sends its next call when it has the answer to the last. */
   readonly callers: number;
   readonly seconds: number;
+  /** TLS and a bearer token; plain text without one where left out. */
+  readonly access?: LoadAccess;
+}
+
+export interface LoadAccess {
+  /** PEM: the authority of the server's certificate. */
+  readonly caFile: string;
+  readonly token: string;
 }
 
 export interface LoadGenerator {
@@ -43,10 +51,12 @@ export async function findLoadGenerator(environment: NodeJS.ProcessEnv): Promise
 function ghzGenerator(path: string): LoadGenerator {
   return {
     name: 'ghz',
-    generate: ({ address, requestFile, callers, seconds }) => {
+    generate: ({ address, requestFile, callers, seconds, access }) => {
       const connections = Math.min(callers, mostConnections);
       const flags = [
-        '--insecure',
+        ...(access === undefined
+          ? ['--insecure']
+          : ['--cacert', access.caFile, '--metadata', JSON.stringify({ authorization: `Bearer ${access.token}` })]),
         '--proto',
         protoFile,
         '--call',

@@ -18,6 +18,7 @@ import { type Report, renderMarkdown, renderText, type SectionResult, thisMachin
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
 import { overload } from './overload.js';
+import { security } from './security.js';
 import { soak } from './soak.js';
 import { stream } from './stream.js';
 import { throughput } from './throughput.js';
@@ -28,6 +29,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['stream', stream],
   ['overload', overload],
   ['replicas', replicas],
+  ['security', security],
   ['engine', engineTime],
   ['jax', againstJax],
   ['bridge', bridgeSoak],

@@ -1,6 +1,13 @@
 /** Request bytes for load tests, and calls that leave both messages as bytes, so that the caller's own coding is not measured. */
 import { join } from 'node:path';
-import { Client, type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js';
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  credentials as channelCredentials,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { packageRoot } from '../../src/package-root.js';
 import type { AssignmentForm } from '../../src/problem.js';
@@ -56,9 +63,13 @@ export function sampleRequest(shape: RequestShape): Buffer {
   });
 }
 
-/** An insecure client on one connection of its own, for messages up to `maxMessageMb`. */
-export function rawClient(address: string, maxMessageMb = 64): Client {
-  return new Client(address, credentials.createInsecure(), {
+/** A client on one connection of its own, for messages up to `maxMessageMb`; in plain text where no credentials are given. */
+export function rawClient(
+  address: string,
+  maxMessageMb = 64,
+  credentials: ChannelCredentials = channelCredentials.createInsecure(),
+): Client {
+  return new Client(address, credentials, {
     'grpc.max_receive_message_length': maxMessageMb * mebibyte,
     'grpc.max_send_message_length': maxMessageMb * mebibyte,
     // Clients of one process share connections to an address unless each has a pool of its own.
@@ -74,7 +85,13 @@ export interface RawCall {
 }
 
 /** One unary call with bytes on both sides. The answer rejects with grpc-js's ServiceError. */
-export function rawCall(client: Client, path: string, request: Buffer, deadlineMs = 60_000): RawCall {
+export function rawCall(
+  client: Client,
+  path: string,
+  request: Buffer,
+  deadlineMs = 60_000,
+  metadata = new Metadata(),
+): RawCall {
   let cancel = (): void => undefined;
   const answer = new Promise<Buffer>((resolve, reject) => {
     const call = client.makeUnaryRequest(
@@ -82,6 +99,7 @@ export function rawCall(client: Client, path: string, request: Buffer, deadlineM
       unchanged,
       unchanged,
       request,
+      metadata,
       { deadline: Date.now() + deadlineMs },
       (error: ServiceError | null, value?: Buffer) => {
         if (error !== null) reject(error);

@@ -3,7 +3,7 @@
  * `node open-caller.js '{"address":…,"requestFiles":[…],"ratePerSecond":…,…}'` prints an OpenResult. Bytes go out and come in as they are.
  */
 import { readFileSync } from 'node:fs';
-import { status, type ServiceError } from '@grpc/grpc-js';
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { coordinatePath, rawClient } from './messages.js';
 import { percentile } from './statistics.js';
 
@@ -17,6 +17,8 @@ export interface OpenLoop {
   /** Of each call, from the moment it is sent. */
   readonly deadlineMs: number;
   readonly connections: number;
+  /** That the calls are for; none where left out. */
+  readonly tenant?: string;
 }
 
 /** Every call is in exactly one of `good`, `refused`, `late` and `failed`. */
@@ -24,7 +26,7 @@ export interface OpenResult {
   readonly sent: number;
   /** Answered within the deadline. */
   readonly good: number;
-  /** Told that they would be late, or that the queue is full. */
+  /** Told that they would be late, that the queue is full, or that a quota is used up. */
   readonly refused: number;
   /** The deadline passed, here or at the server. */
   readonly late: number;
@@ -41,11 +43,13 @@ export interface OpenResult {
   readonly cpuShare: number;
 }
 
-const refusals = ['PREDICTED_LATE', 'QUEUE_FULL'] as const;
+const refusals = ['PREDICTED_LATE', 'QUEUE_FULL', 'QUOTA_EXCEEDED'] as const;
 
 const job = JSON.parse(process.argv[2]!) as OpenLoop;
 const requests = job.requestFiles.map((file) => readFileSync(file));
 const clients = Array.from({ length: job.connections }, () => rawClient(job.address));
+const metadata = new Metadata();
+if (job.tenant !== undefined) metadata.set('tc-tenant', job.tenant);
 const scheduleMs = pacedTimes();
 const goodMs: number[] = [];
 const refusedMs: number[] = [];
@@ -71,6 +75,7 @@ function send(index: number, done: () => void): void {
     unchanged,
     unchanged,
     requests[index % requests.length]!,
+    metadata,
     { deadline: Date.now() + job.deadlineMs },
     (error) => {
       const tookMs = performance.now() - sentMs;

@@ -1,24 +1,27 @@
 /** What the commands that call a server share: its address, and how failures are told. */
-import type { CoordinatorCallError } from '../client.js';
+import type { ClientOptions, CoordinatorCallError } from '../client.js';
 import { CoordinatorClient } from '../client.js';
 import { exitCodes } from '../exit-codes.js';
 import { UsageError, wholeNumber } from '../usage.js';
+import { accessFlags, accessHelp, accessOf, type AccessValues } from './access-flags.js';
 
 export const connectionFlags = {
   address: { type: 'string', default: '127.0.0.1:50051' },
   'deadline-ms': { type: 'string', default: '10000' },
   'max-message-mb': { type: 'string', default: '64' },
+  ...accessFlags,
   output: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
-export const connectionHelp = `  --address HOST:PORT    of the server (default 127.0.0.1:50051)
+export const connectionHelp = `  --address HOST:PORT    of the server (default 127.0.0.1:50051); of several replicas with commas, or dns:///NAME:PORT
   --deadline-ms COUNT    give up after this time, retries included (default 10000)
   --max-message-mb COUNT largest request and answer (default 64; large plans need more, on the server too)
+${accessHelp}
   --output json|table    (default: table on a terminal, JSON elsewhere)
   -h, --help             this text`;
 
-export interface ConnectionValues {
+export interface ConnectionValues extends AccessValues {
   readonly address: string;
   readonly 'deadline-ms': string;
   readonly 'max-message-mb': string;
@@ -29,7 +32,8 @@ export async function withClient<T>(
   values: ConnectionValues,
   use: (client: CoordinatorClient) => Promise<T>,
 ): Promise<T> {
-  const client = new CoordinatorClient(values.address, {
+  const client = clientOf(values.address, {
+    ...accessOf(values, process.env),
     deadlineMs: wholeNumber('--deadline-ms', values['deadline-ms'], 1, 86_400_000),
     maxMessageBytes: wholeNumber('--max-message-mb', values['max-message-mb'], 1, 2047) * 1024 * 1024,
   });
@@ -37,6 +41,16 @@ export async function withClient<T>(
     return await use(client);
   } finally {
     client.close();
+  }
+}
+
+/** A client of what `--address` names. @throws UsageError where that, or an option, is of no use. */
+export function clientOf(address: string, options: ClientOptions): CoordinatorClient {
+  try {
+    return new CoordinatorClient(address, options);
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message);
+    throw error;
   }
 }
 

@@ -1,5 +1,7 @@
 /** Flags of `tensor-consensus demo`. */
 import { parseArgs } from 'node:util';
+import { accessFlags, accessOf } from '../commands/access-flags.js';
+import type { ClientAccess } from '../credentials.js';
 import { UsageError, wholeNumber } from '../usage.js';
 
 export interface DemoOptions {
@@ -10,6 +12,8 @@ export interface DemoOptions {
   readonly seconds: number;
   /** Null: start a server. */
   readonly address: string | null;
+  /** To that server. */
+  readonly access: ClientAccess;
   readonly colour: boolean;
   readonly live: boolean;
   readonly help: boolean;
@@ -28,6 +32,8 @@ commander plays it too, for comparison.
   --sites COUNT        rescue sites, 1..5000 (default 150)
   --seconds COUNT      how long, in real seconds, 1..600 (default 20)
   --address HOST:PORT  use a running server (default: start one on a free port, and stop it at the end)
+  --tls, --ca FILE, --cert FILE, --key FILE, --server-name NAME, --token-file FILE, --tenant NAME
+                       how that server lets clients in (see call --help)
   --no-live            progress lines instead of the picture, also on a terminal
   --no-color           no colours (also: NO_COLOR=1)
   -h, --help           this text
@@ -46,6 +52,7 @@ export function readDemoOptions(argv: readonly string[]): DemoOptions {
         sites: { type: 'string', default: '150' },
         seconds: { type: 'string', default: '20' },
         address: { type: 'string' },
+        ...accessFlags,
         'no-live': { type: 'boolean', default: false },
         'no-color': { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
@@ -58,6 +65,7 @@ export function readDemoOptions(argv: readonly string[]): DemoOptions {
     sites: wholeNumber('--sites', values.sites, 1, 5000),
     seconds: wholeNumber('--seconds', values.seconds, 1, 600),
     address: values.address ?? null,
+    access: values.address === undefined ? {} : accessOf(values, process.env),
     colour: !values['no-color'],
     live: !values['no-live'],
     help: values.help,

@@ -52,7 +52,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> 
     address = server.grpcAddress;
     say(`serving on ${address} after ${(server.startupMs / 1000).toFixed(1)} s`);
   }
-  const client = new CoordinatorClient(address);
+  const client = new CoordinatorClient(address, options.access);
   const simulation = new Simulation({
     seed: options.seed,
     robotCount: options.agents,
