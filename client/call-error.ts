@@ -16,6 +16,7 @@ export interface CallErrorOptions {
   readonly fieldViolations?: readonly FieldViolation[];
   readonly retryAfterMs?: number | null;
   readonly requestId?: string;
+  readonly traceId?: string;
   readonly cause?: unknown;
 }
 
@@ -31,6 +32,8 @@ export class CoordinatorCallError extends Error {
   /** When the same call may succeed, in milliseconds from now; null where the service did not say. */
   readonly retryAfterMs: number | null;
   readonly requestId: string;
+  /** Where the service's traces have the call; '' where it named none. */
+  readonly traceId: string;
 
   constructor(code: GrpcCode, message: string, options: CallErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -40,6 +43,7 @@ export class CoordinatorCallError extends Error {
     this.fieldViolations = options.fieldViolations ?? [];
     this.retryAfterMs = options.retryAfterMs ?? null;
     this.requestId = options.requestId ?? '';
+    this.traceId = options.traceId ?? '';
   }
 }
 
@@ -53,6 +57,7 @@ export function fromServiceError(error: ServiceError, requestId: string): Coordi
     fieldViolations: details.fieldViolations,
     retryAfterMs: details.retryAfterMs,
     requestId,
+    traceId: details.traceId,
     cause: error,
   });
 }
@@ -63,6 +68,7 @@ export function fromStreamError(error: StreamErrorMessage, requestId: string): C
     reason: error.reason,
     retryAfterMs: error.retryAfterMs === 0 ? null : error.retryAfterMs,
     requestId,
+    traceId: error.traceId,
   });
 }
 
@@ -75,9 +81,10 @@ interface Details {
   readonly reason: string;
   readonly fieldViolations: readonly FieldViolation[];
   readonly retryAfterMs: number | null;
+  readonly traceId: string;
 }
 
-const noDetails: Details = { reason: '', fieldViolations: [], retryAfterMs: null };
+const noDetails: Details = { reason: '', fieldViolations: [], retryAfterMs: null, traceId: '' };
 
 let loaded: protobuf.Root | null = null;
 
@@ -105,7 +112,10 @@ function parseDetails(bytes: Uint8Array): Details {
     const type = loaded.lookup(name);
     if (!(type instanceof protobuf.Type)) continue;
     const fields = type.toObject(type.decode(value), { defaults: true, longs: Number }) as Record<string, unknown>;
-    if (name === 'google.rpc.ErrorInfo') details = { ...details, reason: String(fields.reason) };
+    if (name === 'google.rpc.ErrorInfo') {
+      const { trace_id: traceId = '' } = fields.metadata as Record<string, string>;
+      details = { ...details, reason: String(fields.reason), traceId };
+    }
     if (name === 'google.rpc.BadRequest') {
       details = { ...details, fieldViolations: fields.fieldViolations as FieldViolation[] };
     }

@@ -157,7 +157,7 @@ const settings = {
   adminAddress: setting(
     address,
     '127.0.0.1:9464',
-    'Where /metrics, /livez and /readyz are served.',
+    'Where /metrics, /livez, /readyz and /log-level are served.',
     'the port that Prometheus exporters of Node services use',
   ),
   tlsCert: setting(
@@ -455,7 +455,7 @@ const settings = {
     whole(1, 100_000),
     '100',
     'Most calls and ticks traced in a second, whatever their callers ask for.',
-    'under one per cent of the main thread',
+    'about one per cent of the main thread',
   ),
 } as const;
 
