@@ -66,7 +66,7 @@ interface Workload {
 const overlays = readdirSync(join(kubernetes, 'overlays'));
 const kustomizations = new Map<string, () => Tree[]>([
   ...overlays.map((name) => [name, () => build(join(kubernetes, 'overlays', name))] as const),
-  ...['tls', 'persistent'].flatMap((component) =>
+  ...['tls', 'access', 'persistent'].flatMap((component) =>
     overlays.map((name) => {
       const folders = [join(kubernetes, 'overlays', name), join(kubernetes, 'components', component)] as const;
       return [`${name} with ${component}`, () => buildWith(...folders)] as const;
@@ -271,6 +271,13 @@ function labelled(objects: readonly Tree[], own: Tree): Tree {
 function mountAt(container: Container, path: string): Container['volumeMounts'][number] | undefined {
   return container.volumeMounts.find(({ mountPath }) => path === mountPath || path.startsWith(`${mountPath}/`));
 }
+
+test('no component and no overlay is left out', () => {
+  const components = readdirSync(join(kubernetes, 'components'));
+  // The autoscaler's is part of overlays.
+  const tested = [...kustomizations.keys(), 'with hpa'];
+  for (const component of components) expect(tested.some((name) => name.endsWith(`with ${component}`))).toBe(true);
+});
 
 test.each([...kustomizations.keys()])('%s: pods that can do nothing but serve', (name) => {
   const { metadata, spec } = workloadOf(objectsOf(name));
