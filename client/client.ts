@@ -6,6 +6,7 @@ import {
   type ChannelCredentials,
   type ChannelOptions,
   Client,
+  type Metadata,
   type MethodDefinition,
   type ServiceError,
 } from '@grpc/grpc-js';
@@ -54,6 +55,11 @@ export interface ClientOptions extends ClientAccess {
    * that are at fault themselves. False where left out: health says what is to be known of our own servers.
    */
   readonly ejectOutliers?: boolean;
+  /**
+   * Metadata sent with every call and every stream, asked for when one is opened: for a trace that the caller's process has, see
+   * docs/observability.md.
+   */
+  readonly metadata?: () => Readonly<Record<string, string>>;
   /** In place of `tls`, where it does not do. */
   readonly credentials?: ChannelCredentials;
   /** Further options of the grpc-js channel; they win over the client's own. */
@@ -94,14 +100,16 @@ const keepaliveTimeoutMs = 10_000;
  * `close` the client when it is done with: its health watches keep the process alive.
  *
  * Retries. UNAVAILABLE (the server starts, drains, or restarts its engine) is retried by gRPC itself with growing,
- * jittered pauses. RESOURCE_EXHAUSTED is retried only where the service said when (RetryInfo), after that time. All
- * retries stay within the deadline, and a budget stops them when most calls fail, so that a crowd of clients does not
- * keep an overloaded server down. Nothing else is retried: the same bad request stays bad.
+ * jittered pauses. RESOURCE_EXHAUSTED is retried only where the service said when (RetryInfo), after that time; so is a call
+ * that one of several replicas could not answer in time (PREDICTED_LATE). All retries stay within the deadline, and a budget
+ * stops them when most calls fail, so that a crowd of clients does not keep an overloaded server down. Nothing else is
+ * retried: the same bad request stays bad.
  */
 export class CoordinatorClient {
   readonly address: string;
   readonly #client: Client;
   readonly #access: CallAccess;
+  readonly #moreMetadata: ClientOptions['metadata'];
   /** Of calls that may be hedged: a method has a hedging or a retry policy, so these go over a channel of their own. */
   readonly #hedgingClient: Client | null;
   readonly #hedging: HedgeBudget | null;
@@ -133,6 +141,7 @@ export class CoordinatorClient {
       throw new RangeError('hedging: expected several replicas (balancing round_robin), received pick_first');
     this.#access = callAccess(typeof addresses === 'string' ? [addresses] : addresses, options, options.credentials);
     const { credentials } = this.#access;
+    this.#moreMetadata = options.metadata;
     registerReplicaPolicy();
     const open = (hedging: HedgeBudget | null): Client => {
       const config = serviceConfig({
@@ -189,7 +198,7 @@ export class CoordinatorClient {
             path,
             same,
             same,
-            this.#access.metadata(),
+            this.#metadata(),
             deadline === undefined ? {} : { deadline },
           ),
         nextRequestId: () => this.#nextRequestId(),
@@ -252,6 +261,12 @@ export class CoordinatorClient {
     this.#hedgingClient?.close();
   }
 
+  #metadata(): Metadata {
+    const metadata = this.#access.metadata();
+    for (const [name, value] of Object.entries(this.#moreMetadata?.() ?? {})) metadata.set(name, value);
+    return metadata;
+  }
+
   #nextRequestId(): string {
     this.#calls += 1;
     return `${this.#idPrefix}-${this.#calls}`;
@@ -273,7 +288,7 @@ export class CoordinatorClient {
         this.#hedging?.succeeded();
         return response;
       } catch (error) {
-        const waitMs = error instanceof CoordinatorCallError ? pauseBeforeRetryMs(error, options.signal) : null;
+        const waitMs = error instanceof CoordinatorCallError ? this.#pauseBeforeRetryMs(error, options.signal) : null;
         if (waitMs === null) throw error;
         // The budget hears of every refusal, also of those that are not tried again.
         const affordable = this.#budget.failed();
@@ -281,6 +296,18 @@ export class CoordinatorClient {
         await pause(waitMs, options.signal);
       }
     }
+  }
+
+  /**
+   * Null: not retryable, or retried by grpc-js already. A refusal is repeated when the service said, one of a replica that would be late only
+   * where there are others; a lost connection that does not look like one to grpc-js at once.
+   */
+  #pauseBeforeRetryMs(error: CoordinatorCallError, signal: AbortSignal | undefined): number | null {
+    const isLate = error.reason === 'PREDICTED_LATE' && this.#balancing === 'round_robin';
+    if (error.code === 'RESOURCE_EXHAUSTED' || isLate) return error.retryAfterMs;
+    if (error.code === 'UNAVAILABLE' || error.reason !== '') return null;
+    const { cause } = error as { readonly cause?: ServiceError };
+    return cause?.metadata !== undefined && isConnectionLoss(cause, signal?.aborted === true) ? 0 : null;
   }
 
   #call<Request, Response>(
@@ -309,7 +336,7 @@ export class CoordinatorClient {
         else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
       };
       let abort = (): void => undefined;
-      const metadata = this.#access.metadata();
+      const metadata = this.#metadata();
       attempts?.writeTo(metadata);
       try {
         const { path, requestSerialize, responseDeserialize } = method;
@@ -334,17 +361,6 @@ export class CoordinatorClient {
       }
     });
   }
-}
-
-/**
- * Null: not retryable, or retried by grpc-js already. A refusal is repeated when the service said, a lost connection that does
- * not look like one to grpc-js at once.
- */
-function pauseBeforeRetryMs(error: CoordinatorCallError, signal: AbortSignal | undefined): number | null {
-  if (error.code === 'RESOURCE_EXHAUSTED') return error.retryAfterMs;
-  if (error.code === 'UNAVAILABLE' || error.reason !== '') return null;
-  const { cause } = error as { readonly cause?: ServiceError };
-  return cause?.metadata !== undefined && isConnectionLoss(cause, signal?.aborted === true) ? 0 : null;
 }
 
 function cancelled(requestId: string, signal: AbortSignal): CoordinatorCallError {

@@ -18,6 +18,7 @@ import { type Report, renderMarkdown, renderText, type SectionResult, thisMachin
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
 import { overload } from './overload.js';
+import { rolling } from './rolling.js';
 import { security } from './security.js';
 import { soak } from './soak.js';
 import { stream } from './stream.js';
@@ -28,6 +29,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
   ['throughput', throughput],
   ['stream', stream],
   ['overload', overload],
+  ['rolling', rolling],
   ['replicas', replicas],
   ['security', security],
   ['engine', engineTime],
@@ -43,7 +45,7 @@ const sections: ReadonlyMap<string, Section> = new Map([
 
 export const benchHelp = `tensor-consensus bench [options]
 
-Measures this service on this machine, ratios side by side in one run; about twelve minutes (a Python and a plugin given).
+Measures this service on this machine, ratios side by side in one run; about fifteen minutes (a Python and a plugin given).
 
   --only NAMES     comma list of ${[...sections.keys()].join(', ')} (default all)
   --rounds COUNT   repeats of what is compared, medians are shown (default 3)

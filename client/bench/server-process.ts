@@ -22,6 +22,8 @@ export interface ServerProcess {
 }
 
 interface SpawnOptions {
+  /** Of the service; a free port of 127.0.0.1 where left out. */
+  readonly grpcAddress?: string;
   /** Preload the probe, which makes `read` work and costs a timer tick each millisecond. */
   readonly probe?: boolean;
   readonly nodeArguments?: readonly string[];
@@ -33,7 +35,7 @@ const startLimitMs = 120_000;
 /** The service with the given `serve` flags. Rejects with its last words where it ends before it is ready. */
 export function startService(flags: readonly string[] = [], options: SpawnOptions = {}): Promise<ServerProcess> {
   const command = join(packageRoot, 'dist/client/cli.js');
-  const addresses = ['--grpc-address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
+  const addresses = ['--grpc-address', options.grpcAddress ?? '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
   const nodeArguments = [...serverNodeFlags, ...(options.nodeArguments ?? [])];
   return startNode([command, 'serve', ...addresses, ...flags], { ...options, nodeArguments }, (line) => {
     if (line['msg'] !== 'ready') return null;

@@ -162,6 +162,16 @@ describe('retries', () => {
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(299);
   });
 
+  it('go to another replica where one says that it would be late', async () => {
+    const { replicas, client } = await start(2, { retries: 1 });
+    await spreadOver(replicas, client);
+    replicas[0]!.core.refused = new CoordinatorError('PREDICTED_LATE', 'busy', { retryAfterMs: 20 });
+    await callTimes(20, client);
+    expect(arrivals(replicas)[0]).toBeGreaterThan(5);
+    for (const { core } of replicas) core.refused = replicas[0]!.core.refused;
+    expect(await failureOf(client.coordinate(request))).toMatchObject({ reason: 'PREDICTED_LATE' });
+  });
+
   it('never outlast the deadline of the caller', async () => {
     const { replicas, client } = await start(2, { retries: 4 });
     for (const { core } of replicas) core.answersAtOnce = false;
