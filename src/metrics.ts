@@ -324,5 +324,10 @@ function startAtZero(metrics: Metrics): void {
   for (const result of cacheResults) metrics.executableCache.inc({ result }, 0);
   for (const engine of ['xla', 'onnx'])
     for (const reason of lossReasons) metrics.engineRestart.inc({ engine, reason }, 0);
+  for (const file of ['tls', 'access', 'jwks', 'quota'])
+    for (const result of ['loaded', 'refused']) metrics.fileReload.inc({ file, result }, 0);
+  for (const reason of ['credentials_missing', 'credentials_refused', 'method_forbidden', 'tenant_forbidden'])
+    metrics.accessRefused.inc({ reason }, 0);
+  for (const reason of ['limit', 'handshake', 'pings']) metrics.connectionsRefused.inc({ reason }, 0);
   metrics.tenantEngine.inc({ tenant: 'other' }, 0);
 }

@@ -1,51 +1,15 @@
 /** What deploy/ and the container files say agrees with the code. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { collectDefaultMetrics, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { serverNodeFlags } from '../../src/node-flags.js';
-import { createMetrics } from '../../src/metrics.js';
 import { packageRoot } from '../../src/package-root.js';
 
 const read = (path: string): string => readFileSync(join(packageRoot, path), 'utf8');
 const { config } = loadConfig([], {});
 const grpcPort = String(config.grpcAddress.port);
 const adminPort = String(config.adminAddress.port);
-
-/** Series names that a scrape of the server holds. */
-function scrapedNames(): Set<string> {
-  const registry = new Registry();
-  createMetrics(registry);
-  collectDefaultMetrics({ register: registry });
-  const names = new Set<string>();
-  for (const { name, type } of registry.getMetricsAsArray()) {
-    // prom-client's own types say string; at run time it is the name of the kind.
-    const suffixes = String(type) === 'histogram' ? ['_bucket', '_sum', '_count'] : [''];
-    for (const suffix of suffixes) names.add(name + suffix);
-  }
-  return names;
-}
-
-const metricName = /\b(?:coordinate|nodejs|process)_[a-z0-9_]+/g;
-
-test.each(['deploy/grafana/dashboards/tensor-consensus.json', 'deploy/prometheus/alerts.yml'])(
-  '%s queries only metrics that the server exposes',
-  (path) => {
-    const names = scrapedNames();
-    // The variable's query is not a rate, so a histogram's bare name never occurs.
-    const used = [...read(path).matchAll(metricName)].map(([name]) => name);
-    expect(used.length).toBeGreaterThan(5);
-    for (const name of used) expect(names, name).toContain(name);
-  },
-);
-
-test('every metric of the service is on the dashboard', () => {
-  const dashboard = read('deploy/grafana/dashboards/tensor-consensus.json');
-  const registry = new Registry();
-  createMetrics(registry);
-  for (const { name } of registry.getMetricsAsArray()) expect(dashboard).toContain(name);
-});
 
 test('container, compose file and Prometheus use the default ports', () => {
   const dockerfile = read('Dockerfile');
