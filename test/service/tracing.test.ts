@@ -1,6 +1,7 @@
 /** Traces as a collector gets them: from real gRPC calls, over OTLP. */
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CoordinatorClient, matrix, type CoordinatorCallError } from '../../client/client.js';
 import { startServer, type RunningServer } from '../../server/start.js';
 import { loadConfig } from '../../src/config.js';
 import { CoordinatorError } from '../../src/errors.js';
@@ -302,6 +303,36 @@ describe('a server around a fake core', () => {
     const [tick] = serverSpans(await stop(), tickSpan);
     expect(stream.answers[0]!.error).toMatchObject({ reason: 'REQUEST_INVALID', traceId: tick!.traceId });
     expect(fake.logLines.find(({ requestId }) => requestId === 'bad')).toMatchObject({ traceId: tick!.traceId });
+  });
+
+  test('what the client is given is sent with calls and streams, and its errors name their trace', async () => {
+    await start();
+    let number = 0;
+    const given: string[] = [];
+    const ours = new CoordinatorClient(fake.server.grpcAddress, {
+      retries: 0,
+      metadata: () => {
+        const traceparent = `00-${idOf(++number, 32)}-${idOf(number, 16)}-01`;
+        given.push(traceparent);
+        return { traceparent };
+      },
+    });
+    fake.core.refuses.set('bad', new CoordinatorError('REQUEST_INVALID', 'no'));
+    const agents = matrix(1, 2, [0, 0]);
+    await ours.coordinate({ agents });
+    const refused = (await failureOf(ours.coordinate({ agents, requestId: 'bad' }))) as unknown as CoordinatorCallError;
+    expect(refused).toMatchObject({ reason: 'REQUEST_INVALID', traceId: idOf(2, 32) });
+    const stream = ours.openStream();
+    await stream.send({ agents });
+    await stream.close();
+    ours.close();
+    const spans = await stop();
+    expect(serverSpans(spans).map(({ traceId, parentSpanId }) => [traceId, parentSpanId])).toEqual([
+      [idOf(1, 32), idOf(1, 16)],
+      [idOf(2, 32), idOf(2, 16)],
+    ]);
+    expect(serverSpans(spans, tickSpan).map(({ links }) => links[0]?.traceId)).toEqual([idOf(3, 32)]);
+    expect(given).toHaveLength(3);
   });
 
   test('what callers decide holds: marked calls are traced at ratio 0, unmarked ones are not at ratio 1', async () => {

@@ -50,9 +50,22 @@ test('only too much work pushes back: a draining or warming replica should be le
   for (const code of Object.keys(errorRegistry) as ErrorCode[]) {
     const { metadata } = toStatusReply(new CoordinatorError(code, 'x'));
     expect(metadata.get('grpc-retry-pushback-ms').length, code).toBe(
-      code === 'QUEUE_FULL' || code === 'PREDICTED_LATE' ? 1 : 0,
+      code === 'QUEUE_FULL' || code === 'PREDICTED_LATE' || code === 'QUOTA_EXCEEDED' ? 1 : 0,
     );
   }
+});
+
+test('request and trace are told where they are known, beside the message and not in it', () => {
+  const error = new CoordinatorError('INTERNAL', 'what happened');
+  const known = errorDetailsOf(toStatusReply(error, { requestId: 'frame-7', traceId: 'a'.repeat(32) }));
+  expect(known).toMatchObject({
+    message: 'what happened',
+    requestId: 'frame-7',
+    metadata: { trace_id: 'a'.repeat(32) },
+  });
+  const unknown = errorDetailsOf(toStatusReply(error));
+  expect(unknown).toMatchObject({ message: 'what happened', requestId: null, metadata: {} });
+  expect(unknown.typeUrls).toEqual(['type.googleapis.com/google.rpc.ErrorInfo']);
 });
 
 test('what the caller sent cannot make the reply unsendable', () => {
