@@ -11,8 +11,8 @@
  * Agents that find no task (K < n) take one of n - K idle places at cost 0, whose price is the dual of the cardinality K. With an
  * idle utility there are as many idle places as agents, which fillers may hold too.
  *
- * An agent's scan of its m tasks keeps the cheapest few and what the next one costs. As prices only rise, the agent bids by
- * these few alone until the second best of them costs more than that. O(m) a scan, a few hundred operations a bid.
+ * An agent's scan of its m tasks keeps the cheapest few and what no other one costs less than. As prices only rise, the agent bids by
+ * these few alone until the second best of them costs more than that. O(m) a scan, a few dozen operations a bid.
  */
 import { augmentToGreatest, greatestCardinality } from './augmentation.js';
 import { BidBook } from './bid-book.js';
@@ -41,7 +41,7 @@ export interface AuctionOutcome extends SolverOutcome {
 /** Epsilon is divided by this after each round. */
 const scaling = 5;
 /** The first epsilon, as a share of what a random task costs more than the best. */
-const firstShare = 0.1;
+const firstShare = 0.04;
 /** Where there are more free places than this, they are not held but sold again from 0. */
 const maxFillers = 2 ** 20;
 /** Epsilon never falls below this share of the numbers it is added to: far above their rounding. */
@@ -128,7 +128,7 @@ class Auction {
     this.#book = new BidBook(capacities, rows + this.#fillers);
     this.#price = new Float64Array(width + 1);
     this.#waiting = new Int32Array(rows + this.#fillers);
-    this.#choices = new RowChoices(reduction.cost, this.#price, rows, width);
+    this.#choices = new RowChoices(reduction.cost, this.#price.subarray(0, width), rows);
     this.#cheap = new CheapColumns(this.#price.subarray(0, this.#open));
   }
 

@@ -1,87 +1,44 @@
-/** The few columns that are cheapest for a row, prices included: what it bids by, most of the time. */
+/** What the auction's rows choose by: their candidate lists, beside an alternative. */
+import { CandidateLists } from './candidate-lists.js';
 
 /** Columns remembered from a scan. */
-const remembered = 12;
+const remembered = 16;
 
 export class RowChoices {
   /** Of the last `find`: the cheapest column, -1 where nothing was as cheap as the limit given; what it costs, and what the second cheapest does. */
   column = -1;
   best = Infinity;
   second = Infinity;
-  readonly #cost: Float64Array;
+  readonly #lists: CandidateLists;
   readonly #price: Float64Array;
-  readonly #width: number;
-  readonly #kept: number;
-  /** [n, kept] the cheapest columns at the last scan and what they cost without the price; -1 after the last. */
-  readonly #columns: Int32Array;
-  readonly #costs: Float64Array;
-  /** [n] nothing else costs less, prices included. */
-  readonly #guard: Float64Array;
-  readonly #values: Float64Array;
 
   /** `cost` [n,m]; `price` [m] may rise between calls; where one falls, `lower` must be called. */
-  constructor(cost: Float64Array, price: Float64Array, rows: number, width: number) {
-    this.#cost = cost;
+  constructor(cost: Float64Array, price: Float64Array, rows: number) {
+    this.#lists = new CandidateLists(cost, price, rows, remembered);
     this.#price = price;
-    this.#width = width;
-    this.#kept = Math.min(remembered, width);
-    this.#columns = new Int32Array(rows * this.#kept);
-    this.#costs = new Float64Array(rows * this.#kept);
-    this.#guard = new Float64Array(rows);
-    this.#values = new Float64Array(this.#kept);
   }
 
   /** Remembers the cheapest columns of `row` at today's prices. O(m). */
   scan(row: number): void {
-    const cost = this.#cost;
-    const price = this.#price;
-    const width = this.#width;
-    const kept = this.#kept;
-    const values = this.#values;
-    const columns = this.#columns;
-    const from = row * width;
-    const to = row * kept;
-    let count = 0;
-    let guard = Infinity;
-    let worst = Infinity;
-    for (let column = 0; column < width; column++) {
-      const value = cost[from + column]! + price[column]!;
-      if (value >= worst) {
-        if (value < guard) guard = value;
-        continue;
-      }
-      if (value === Infinity) continue;
-      if (count === kept) {
-        guard = values[kept - 1]!;
-        count--;
-      }
-      let at = count++;
-      for (; at > 0 && values[at - 1]! > value; at--) {
-        values[at] = values[at - 1]!;
-        columns[to + at] = columns[to + at - 1]!;
-      }
-      values[at] = value;
-      columns[to + at] = column;
-      if (count === kept) worst = values[kept - 1]!;
-    }
-    for (let at = 0; at < count; at++) this.#costs[to + at] = cost[from + columns[to + at]!]!;
-    columns.fill(-1, to + count, to + kept);
-    this.#guard[row] = guard;
+    this.#lists.fill(row);
   }
 
   /** Says that some column of `row` costs `value` now, which may be less than before. */
   lower(row: number, value: number): void {
-    if (value < this.#guard[row]!) this.#guard[row] = value;
+    const { length, count, recorded, guard } = this.#lists;
+    if (value < guard[row]!) guard[row] = value;
+    const from = row * length;
+    for (let at = from + count[row]! - 1; at >= from && recorded[at]! > value; at--) recorded[at] = value;
   }
 
   /** What `row` pays at least, as far as is known without a scan. */
   least(row: number): number {
-    let least = this.#guard[row]!;
-    const end = (row + 1) * this.#kept;
-    for (let at = row * this.#kept; at < end; at++) {
-      const column = this.#columns[at]!;
-      if (column < 0) break;
-      const value = this.#costs[at]! + this.#price[column]!;
+    const { length, count, column, cost, recorded, guard } = this.#lists;
+    const price = this.#price;
+    let least = guard[row]!;
+    const end = row * length + count[row]!;
+    for (let at = row * length; at < end && recorded[at]! < least; at++) {
+      const value = cost[at]! + price[column[at]!]!;
       if (value < least) least = value;
     }
     return least;
@@ -89,38 +46,36 @@ export class RowChoices {
 
   /** What `row` pays for the dearest column that it remembers; Infinity where it has no column. */
   dearest(row: number): number {
-    const first = row * this.#kept;
-    for (let at = first + this.#kept - 1; at >= first; at--) {
-      const column = this.#columns[at]!;
-      if (column >= 0) return this.#costs[at]! + this.#price[column]!;
-    }
-    return Infinity;
+    const { length, count, column, cost } = this.#lists;
+    const last = row * length + count[row]! - 1;
+    return count[row] === 0 ? Infinity : cost[last]! + this.#price[column[last]!]!;
   }
 
   /** Sets `column`, `best` and `second` among the columns and an alternative (-1) at `limit`; true where it took a scan. */
   find(row: number, limit: number): boolean {
+    const { guard } = this.#lists;
     this.#search(row, limit);
-    const scanned = this.second > this.#guard[row]!;
+    const scanned = this.second > guard[row]!;
     if (scanned) {
       this.scan(row);
       this.#search(row, limit);
     }
-    this.second = Math.min(this.second, this.#guard[row]!);
+    this.second = Math.min(this.second, guard[row]!);
     return scanned;
   }
 
   #search(row: number, limit: number): void {
+    const { length, count, column: columns, cost, recorded } = this.#lists;
     const price = this.#price;
-    const columns = this.#columns;
-    const costs = this.#costs;
-    const end = (row + 1) * this.#kept;
+    const from = row * length;
+    const end = from + count[row]!;
     let best = limit;
     let second = Infinity;
     let chosen = -1;
-    for (let at = row * this.#kept; at < end; at++) {
+    // What costs no less than the second best did so when the list was made.
+    for (let at = from; at < end && recorded[at]! < second; at++) {
       const column = columns[at]!;
-      if (column < 0) break;
-      const value = costs[at]! + price[column]!;
+      const value = cost[at]! + price[column]!;
       if (value >= second) continue;
       if (value < best) {
         second = best;

@@ -8,7 +8,7 @@ import type { WorkMeter } from './work-meter.js';
 
 /** The least raise, as a share of the range of costs: at first, at first where prices are an earlier answer's, and at last (by measurement). */
 const coldRaise = 1e-2;
-const warmRaise = 1e-4;
+const warmRaise = 1e-5;
 const lastRaise = 5e-8;
 const factor = 8;
 /** Bids per row at most in each pass, and rows that the settlement looks at, per row. */
