@@ -11,6 +11,7 @@ import { compiled, type ServerProcess, settled, startService } from './server-pr
 import { median } from './statistics.js';
 
 const run = promisify(execFile);
+/** Of one replica; two are also measured with as many each, as batches are the smaller the fewer callers there are. */
 const callers = 32;
 const warmUpSeconds = 6;
 
@@ -23,32 +24,34 @@ interface Measured {
 export const replicas: Section = async (context) => {
   const flags = [...serviceFlags(context), '--devices', '1'];
   const servers: ServerProcess[] = [];
-  const rounds: { readonly one: Measured; readonly two: Measured }[] = [];
+  const rounds: { readonly one: Measured; readonly two: Measured; readonly more: Measured }[] = [];
   try {
     servers.push(await startService(flags));
     servers.push(await startService(flags));
     for (const seconds of [context.seconds, warmUpSeconds]) {
-      await measure(servers, seconds);
+      await measure(servers, 2 * callers, seconds);
       for (const server of servers) await settled(server);
     }
     for (let round = 0; round < context.rounds; round++) {
-      const one = await measure(servers.slice(0, 1), context.seconds);
-      const two = await measure(servers, context.seconds);
-      rounds.push({ one, two });
-      const rates = [one, two].map(({ load }) => `${load.ratePerSecond.toFixed(0)}/s`);
-      context.progress(`one replica ${rates[0]!}, two ${rates[1]!}`);
+      const one = await measure(servers.slice(0, 1), callers, context.seconds);
+      const two = await measure(servers, callers, context.seconds);
+      const more = await measure(servers, 2 * callers, context.seconds);
+      rounds.push({ one, two, more });
+      const rates = [one, two, more].map(({ load }) => `${load.ratePerSecond.toFixed(0)}/s`);
+      context.progress(`one replica ${rates[0]!}, two ${rates[1]!}, with ${2 * callers} callers ${rates[2]!}`);
     }
   } finally {
     await Promise.all(servers.map((server) => server.stop()));
   }
   const cores = cpus().length;
-  const row = (name: string, measured: readonly Measured[]): Cell[] => {
+  const row = (name: string, count: number, measured: readonly Measured[]): Cell[] => {
     const of = (pick: (each: Measured) => number | null): Cell => {
       const values = measured.map(pick).filter((value) => value !== null);
       return values.length === 0 ? '-' : median(values);
     };
     return [
       name,
+      count,
       of(({ load }) => load.ratePerSecond),
       of(({ load }) => load.p50Ms),
       of(({ load }) => load.p99Ms),
@@ -63,20 +66,23 @@ export const replicas: Section = async (context) => {
   };
   const ones = rounds.map(({ one }) => one);
   const twos = rounds.map(({ two }) => two);
-  const failed = [...ones, ...twos].reduce((sum, { load }) => sum + load.failed, 0);
-  const growth = median(rounds.map(({ one, two }) => two.load.ratePerSecond / one.load.ratePerSecond));
+  const mores = rounds.map(({ more }) => more);
+  const failed = [...ones, ...twos, ...mores].reduce((sum, { load }) => sum + load.failed, 0);
+  const growth = (pick: 'two' | 'more'): string =>
+    median(rounds.map((round) => round[pick].load.ratePerSecond / round.one.load.ratePerSecond)).toFixed(2);
   return {
     name: 'replicas',
     title: 'Two replicas on one host',
     method:
-      `Engine of each: ${serviceEngine(context)}, one device. \`reference\` policy, N=M=100, d=64, TOP_K; ${callers} callers in one process over our client, ` +
-      `which balances by round robin; ${context.rounds} rounds of ${context.seconds} s, one replica and two in turn, medians. With two the rate is ${growth.toFixed(2)} times ` +
-      `that of one (within rounds). This machine has ${cores} cores for servers and callers together. CPU time is in us a call, over all threads of the servers and of their ` +
+      `Engine of each: ${serviceEngine(context)}, one device. \`reference\` policy, N=M=100, d=64, TOP_K; ${callers} or ${2 * callers} callers in one process over our client, ` +
+      `which balances by round robin; ${context.rounds} rounds of ${context.seconds} s, one replica and two in turn, medians. With two the rate is ${growth('two')} times ` +
+      `that of one, with ${callers} callers for each ${growth('more')} times (within rounds). This machine has ${cores} cores for servers and callers together. CPU time is in us a call, over all threads of the servers and of their ` +
       'main threads alone; busy is the share of the time that the busiest main thread, and the process of the callers, had a core; cores is what all of it used. Times in ms.',
     tables: [
       {
         columns: [
           'replicas',
+          'callers',
           'rate',
           'p50',
           'p99',
@@ -88,15 +94,15 @@ export const replicas: Section = async (context) => {
           'cores',
           'lost',
         ],
-        rows: [row('one', ones), row('two', twos)],
+        rows: [row('one', callers, ones), row('two', callers, twos), row('two', 2 * callers, mores)],
       },
     ],
     checks: [atMost('calls lost over two replicas', 0, failed, '')],
   };
 };
 
-async function measure(servers: readonly ServerProcess[], seconds: number): Promise<Measured> {
-  const job: ReplicasJob = { addresses: servers.map(({ grpcAddress }) => grpcAddress), callers, seconds };
+async function measure(servers: readonly ServerProcess[], count: number, seconds: number): Promise<Measured> {
+  const job: ReplicasJob = { addresses: servers.map(({ grpcAddress }) => grpcAddress), callers: count, seconds };
   const before = servers.map(({ pid }) => cpuTimeOf(pid));
   const { stdout } = await run(process.execPath, [compiled('replicas-caller.js'), JSON.stringify(job)]);
   const load = JSON.parse(stdout) as ReplicasLoad;

@@ -442,6 +442,8 @@ test('Envoy balances over the replicas, by the names and ports that they have', 
   expect(cluster.health_checks![0]!.grpc_health_check.service_name).toBe('tensorconsensus.v1.Coordinator');
   expect(cluster.outlier_detection).toBeDefined();
   expect(cluster.circuit_breakers!.thresholds[0]!.retry_budget).toBeDefined();
+  // A replica that dies over a call resets it.
+  expect(read('deploy/envoy/envoy.yaml')).toMatch(/retry_on: .*\breset$/m);
   // Its pods are let in, and have its ports.
   const labels = workloadOf(objectsOf('envoy')).spec.template.metadata.labels!;
   expect(labels['tensor-consensus/client']).toBe('true');
