@@ -115,7 +115,8 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
   const limits = {
     maxAgents: config.maxSwarm,
     maxTasks: config.maxSwarm,
-    maxWidth: widthLadder.at(-1)!,
+    maxWidth: Math.min(widthLadder.at(-1)!, config.maxWidth),
+    maxIterations: config.maxIterations,
     // A tensor's bytes are checked against its shape before anything is allocated; one byte an element is the least.
     maxTensorElements: maxMessageBytes,
     maxMessageBytes,

@@ -9,8 +9,11 @@ import type { Readable } from 'node:stream';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
+import type { Clock } from '../src/clock.js';
+import type { Metrics } from '../src/metrics.js';
 import type { CallGate } from './call-gate.js';
 import { certificateNamesOf } from './client-certificate.js';
+import { limitPings } from './connection-guard.js';
 import type { Connections } from './unread-answers.js';
 
 /**
@@ -34,8 +37,26 @@ const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1
 
 export type GrpcSettings = Pick<
   Config,
-  'maxMessageMb' | 'maxConcurrentStreams' | 'maxConnectionAgeMs' | 'keepaliveTimeMs' | 'keepaliveTimeoutMs'
+  | 'maxMessageMb'
+  | 'maxConcurrentStreams'
+  | 'maxConnections'
+  | 'maxConnectionAgeMs'
+  | 'maxConnectionIdleMs'
+  | 'maxMetadataKb'
+  | 'maxIdlePings'
+  | 'keepaliveTimeMs'
+  | 'keepaliveTimeoutMs'
 >;
+
+export interface GrpcServerOptions {
+  readonly config: GrpcSettings;
+  /** Longest time in milliseconds that calls of a method have, by its path; also where they set none. */
+  readonly deadlines?: ReadonlyMap<string, number>;
+  /** What calls pass first; null: nothing. */
+  readonly gate?: Pick<CallGate, 'interceptor'> | null;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, 'connectionsOpen' | 'connectionsRefused'>;
+}
 
 /** What connections are encrypted with. */
 export interface TlsMaterial {
@@ -79,19 +100,14 @@ export class GrpcServer implements Connections {
   readonly #sessions = new Map<string, ServerHttp2Session>();
   /** Names in clients' certificates, likewise; connections without one are left out. */
   readonly #certificateNames = new Map<string, readonly string[]>();
+  readonly #options: GrpcServerOptions;
   readonly #deadlines: ReadonlyMap<string, number>;
   #credentials: ReplaceableCredentials | null = null;
 
-  /**
-   * `deadlines`: longest time in milliseconds that calls of a method have, by its path; also where they set none. `gate`: what calls pass
-   * first; null: nothing.
-   */
-  constructor(
-    config: GrpcSettings,
-    deadlines: ReadonlyMap<string, number> = new Map(),
-    gate: Pick<CallGate, 'interceptor'> | null = null,
-  ) {
-    this.#deadlines = deadlines;
+  constructor(options: GrpcServerOptions) {
+    const { config, gate = null } = options;
+    this.#options = options;
+    this.#deadlines = options.deadlines ?? new Map();
     const maxMessageBytes = config.maxMessageMb * 1024 * 1024;
     const age = config.maxConnectionAgeMs;
     this.server = new Server({
@@ -101,10 +117,13 @@ export class GrpcServer implements Connections {
       'grpc.keepalive_time_ms': config.keepaliveTimeMs,
       'grpc.keepalive_timeout_ms': config.keepaliveTimeoutMs,
       'grpc.enable_channelz': 0,
+      ...(config.maxConnectionIdleMs === 0 ? {} : { 'grpc.max_connection_idle_ms': config.maxConnectionIdleMs }),
       ...(gate === null ? {} : { interceptors: [gate.interceptor((peer) => this.#certificateNames.get(peer) ?? [])] }),
       ...(age === 0 ? {} : { 'grpc.max_connection_age_ms': age, 'grpc.max_connection_age_grace_ms': age }),
     });
-    Object.assign((this.server as unknown as { commonServerOptions: object }).commonServerOptions, resetLimits);
+    const { commonServerOptions } = this.server as unknown as { commonServerOptions: { settings?: object } };
+    const settings = { ...commonServerOptions.settings, maxHeaderListSize: config.maxMetadataKb * 1024 };
+    Object.assign(commonServerOptions, resetLimits, { settings });
   }
 
   /** Starts serving, in plaintext without `tls`; resolves with the address in numbers. Rejects where it cannot be listened on. */
@@ -118,8 +137,12 @@ export class GrpcServer implements Connections {
       });
     });
     const { http2Servers } = this.server as unknown as { http2Servers: Map<Http2Server, unknown> };
+    const { config, metrics } = this.#options;
     for (const http2Server of http2Servers.keys()) {
       http2Server.updateSettings({ initialWindowSize: streamWindowBytes });
+      http2Server.maxConnections = config.maxConnections;
+      http2Server.on('drop', () => metrics.connectionsRefused.inc({ reason: 'limit' }));
+      http2Server.on('tlsClientError', () => metrics.connectionsRefused.inc({ reason: 'handshake' }));
       http2Server.on('session', (session) => this.#accept(session));
       // Before grpc-js's own listener, which reads the header.
       http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers, this.#deadlines));
@@ -151,9 +174,14 @@ export class GrpcServer implements Connections {
     const { remoteAddress, remotePort } = session.socket;
     const peer = `${remoteAddress}:${remotePort}`;
     this.#sessions.set(peer, session);
+    const { config, clock, metrics } = this.#options;
+    metrics.connectionsOpen.inc();
+    const onClosed = (): void => metrics.connectionsRefused.inc({ reason: 'pings' });
+    limitPings(session, { clock, perMinute: config.maxIdlePings, onClosed });
     const names = session.encrypted === true ? certificateNamesOf(session.socket as TLSSocket) : [];
     if (names.length > 0) this.#certificateNames.set(peer, names);
     session.once('close', () => {
+      metrics.connectionsOpen.dec();
       if (this.#sessions.get(peer) !== session) return;
       this.#sessions.delete(peer);
       this.#certificateNames.delete(peer);

@@ -83,7 +83,8 @@ export async function startServer(config: Config, options: StartOptions = {}): P
 
   const credentials = await openCredentials({ config, clock, metrics, log });
   const { gate } = credentials;
-  const grpc = new GrpcServer(config, new Map([[coordinateMethod.path, config.maxDeadlineMs]]), gate);
+  const deadlines = new Map([[coordinateMethod.path, config.maxDeadlineMs]]);
+  const grpc = new GrpcServer({ config, deadlines, gate, clock, metrics });
   const unread = new UnreadAnswers({
     clock,
     connections: grpc,

@@ -346,6 +346,18 @@ const settings = {
     'Most agents and most tasks of a request. Beyond 5120 of either the answer comes from a sparse solver, without `PLAN`.',
     'a swarm of that size takes about a GiB; the message limit ends most requests before',
   ),
+  maxWidth: setting(
+    whole(1, 1024),
+    '1024',
+    'Widest states of agents and tasks, and responses.',
+    'the largest compiled width',
+  ),
+  maxIterations: setting(
+    whole(1, 1000),
+    '1000',
+    'Most iterations, of Sinkhorn and of the consensus, that a request may ask for.',
+    'what the API allows; each iteration costs the engine time that others wait for',
+  ),
   maxMessageMb: setting(
     whole(1, 2047, 'MiB'),
     '64',
@@ -399,6 +411,30 @@ const settings = {
     '10000',
     "Time that each request of a stream has from its arrival, unless the stream's own deadline ends sooner.",
     'a stream has no deadline for each tick, and no tick may hold up those behind it for good',
+  ),
+  maxConnections: setting(
+    whole(1, 1_000_000),
+    '4096',
+    'Connections open at a time; more are closed as they come.',
+    'each holds some tens of KiB; far more clients than one server keeps up with',
+  ),
+  maxMetadataKb: setting(
+    whole(1, 1024, 'KiB'),
+    '32',
+    'Most metadata of a call; those with more fail.',
+    'a JSON web token is a few KiB',
+  ),
+  maxIdlePings: setting(
+    whole(1, 100_000, 'a minute'),
+    '60',
+    'Pings that a connection may send while nothing is sent to it; one that sends more is closed with `too_many_pings`.',
+    'clients ask every ten seconds at most, and while answers come they may ask with each',
+  ),
+  maxConnectionIdleMs: setting(
+    whole(0, 86_400_000, 'ms'),
+    '0',
+    'Connections without a call for so long are asked to go; 0 = never. Clients connect again with their next call.',
+    'who calls every tick wants its connection ready; set it where `--max-connections` is scarce',
   ),
   maxConnectionAgeMs: setting(
     whole(0, 86_400_000, 'ms'),

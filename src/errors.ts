@@ -49,7 +49,7 @@ export const errorRegistry = {
   SIZE_LIMIT: {
     status: 'OUT_OF_RANGE',
     retryable: false,
-    when: 'A width is beyond the largest bucket, N or M beyond `--max-swarm`, or `PLAN` was asked for with N or M beyond the largest bucket.',
+    when: 'A width is beyond the largest bucket or `--max-width`, N or M beyond `--max-swarm`, or `PLAN` was asked for with N or M beyond the largest bucket.',
   },
   ANSWER_TOO_LARGE: {
     status: 'OUT_OF_RANGE',

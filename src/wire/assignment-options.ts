@@ -22,6 +22,7 @@ export interface AssignmentScope {
   readonly utility: Matrix | null;
   readonly defaults: PolicyDefaults;
   readonly maxTensorElements: number;
+  readonly maxIterations: number;
 }
 
 const noOptions: AssignmentOptionsMessage = {
@@ -57,7 +58,7 @@ export function decodeAssignmentOptions(
     forms: enumSet('assignment.forms', options.forms, formNames) ?? new Set(defaults.forms),
     temperature: temperature === 0 ? defaults.temperature : positiveNumber('assignment.temperature', temperature),
     iterations:
-      iterations === 0 ? defaults.iterations : countUpTo('assignment.iterations', iterations, largestIterationCount),
+      iterations === 0 ? defaults.iterations : countUpTo('assignment.iterations', iterations, scope.maxIterations),
     topK: Math.min(options.topK === 0 ? defaultTopK : options.topK, taskCount),
     bias,
     capacities: capacities.length === 0 ? null : new Uint32Array(capacities),

@@ -28,6 +28,8 @@ export interface RequestLimits {
   readonly maxAgents: number;
   readonly maxTasks: number;
   readonly maxWidth: number;
+  /** `largestIterationCount` where left out. */
+  readonly maxIterations?: number;
   /** Most elements of one tensor. */
   readonly maxTensorElements: number;
   /** Largest serialised answer. */
@@ -56,6 +58,7 @@ const startNames: readonly ConsensusStart[] = ['MEDOID', 'MEAN'];
  *   FAILED_PRECONDITION (weights that the policy lacks), naming the field. Work is bounded by the message's own size.
  */
 export function decodeRequest(message: CoordinateRequestMessage, { policies, limits }: RequestContext): Problem {
+  const { maxIterations = largestIterationCount } = limits;
   const requestId = shortText('request_id', message.requestId, longestRequestIdBytes);
   const priority = enumValue('priority', message.priority, priorityNames);
   const policy = policies.get(message.policy === '' ? policies.defaultName : message.policy);
@@ -95,9 +98,12 @@ export function decodeRequest(message: CoordinateRequestMessage, { policies, lim
           utility,
           defaults: policy.defaults,
           maxTensorElements: limits.maxTensorElements,
+          maxIterations,
         })
       : null,
-    consensus: operators.has('CONSENSUS') ? decodeConsensus(message.consensus, policy, agentCount) : null,
+    consensus: operators.has('CONSENSUS')
+      ? decodeConsensus(message.consensus, policy, agentCount, maxIterations)
+      : null,
     warmStart: null,
   };
   checkPlanSize(problem);
@@ -273,6 +279,7 @@ function decodeConsensus(
   options: ConsensusOptionsMessage | null,
   policy: Policy,
   agentCount: number,
+  maxIterations: number,
 ): ConsensusProblem {
   const { sigma, start } = policy.defaults;
   if (options === null) return { sigma, start, iterations: defaultConsensusIterations, groups: null };
@@ -282,9 +289,7 @@ function decodeConsensus(
     start:
       options.start === 'CONSENSUS_START_UNSPECIFIED' ? start : enumValue('consensus.start', options.start, startNames),
     iterations:
-      iterations === 0
-        ? defaultConsensusIterations
-        : countUpTo('consensus.iterations', iterations, largestIterationCount),
+      iterations === 0 ? defaultConsensusIterations : countUpTo('consensus.iterations', iterations, maxIterations),
     groups:
       groups.length === 0 ? null : new Uint32Array(indices('consensus.groups', groups, agentCount, 0, agentCount - 1)),
   };

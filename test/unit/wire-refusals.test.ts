@@ -393,6 +393,22 @@ describe('refusals', () => {
     expect(error.message).toBe('agents: expected a shape of at most 999999 elements, received [1000,1000]');
   });
 
+  it('the operator may allow fewer iterations and narrower states than the API', () => {
+    const limited = { maxIterations: 20, maxWidth: 1 };
+    const one = { agents: floats([2, 1], [0, 1]), tasks: floats([2, 1], [1, 0]) };
+    expect(decode({ ...one, assignment: { iterations: 20 }, consensus: { iterations: 20 } }, limited).agentCount).toBe(
+      2,
+    );
+    const messages = [
+      refusal({ ...one, assignment: { iterations: 21 } }, limited).message,
+      refusal({ ...one, consensus: { iterations: 21 } }, limited).message,
+    ];
+    expect(messages[0]).toMatch(/^assignment\.iterations: expected .*20/);
+    expect(messages[1]).toMatch(/^consensus\.iterations: expected .*20/);
+    const wide = { agents: floats([2, 2], [0, 1, 2, 3]), tasks: floats([2, 2], [1, 0, 1, 0]) };
+    expect(refusal(wide, limited).code).toBe('SIZE_LIMIT');
+  });
+
   it('a plan beyond the message limit is OUT_OF_RANGE and says the limit', () => {
     const utility = { shape: [200, 300], data: Buffer.alloc(240_000) };
     const error = refusal({ utility, assignment: { forms: ['PLAN'] } }, { maxMessageBytes: 240_000 });
