@@ -11,6 +11,7 @@ import { CoordinatorError, type ErrorCode } from '../src/errors.js';
 import type { Metrics } from '../src/metrics.js';
 import type { Quotas } from '../src/quota/quotas.js';
 import { agentCountOf } from '../src/wire/peek.js';
+import { type CallIds, idsOf } from './call-ids.js';
 import type { Logger } from './log.js';
 import { toStatusReply } from './status.js';
 import { tenantOf } from './tenant.js';
@@ -87,7 +88,8 @@ export class CallGate {
                 pass(metadata);
               };
               const refuse = (thrown: unknown): void => {
-                if (!isOver) call.sendStatus(toStatusReply(this.#refused(path, metadata, thrown)));
+                if (isOver) return;
+                call.sendStatus(toStatusReply(this.#refused(path, metadata, thrown), refusedIds(metadata)));
               };
               try {
                 const admitted = this.#admit(path, call.getPeer(), metadata);
@@ -203,13 +205,20 @@ export class CallGate {
       state.unlogged++;
       return error;
     }
-    const fields = { method: method.slice(0, 100), code, status, refusedSinceLast: state.unlogged };
+    const { traceId } = refusedIds(metadata);
+    const ids = traceId === '' ? {} : { traceId };
+    const fields = { method: method.slice(0, 100), ...ids, code, status, refusedSinceLast: state.unlogged };
     if (status === 'INTERNAL') log.error({ ...fields, err: error.cause ?? error }, error.message);
     else log.warn({ ...fields, tenant: tenantText(metadata) }, error.message.slice(0, 500));
     state.nextLogMs = nowMs + logPauseMs;
     state.unlogged = 0;
     return error;
   }
+}
+
+/** Its request is not read, and it is not traced here. */
+function refusedIds(metadata: Metadata): CallIds {
+  return idsOf({ requestId: '', metadata, record: null });
 }
 
 /** Null: a method that is not there, of which anybody who is known may be told so. */

@@ -11,7 +11,7 @@ import { encodeFailure } from '../src/wire/failure.js';
 import { outlineOf } from '../src/wire/peek.js';
 import { encodeAnswer } from '../src/wire/response.js';
 import { answerTooLarge, deserialize, failureOf, idFields, recordOutcome, timeLeftMs } from './call-outcome.js';
-import { idsOf } from './call-ids.js';
+import { type CallIds, idsOf } from './call-ids.js';
 import type { Core, ServiceOptions } from './coordinator-service.js';
 import { coordinateMethod } from './definitions.js';
 import { readOneAhead } from './grpc-server.js';
@@ -117,7 +117,7 @@ class TickStream {
   revoke(error: CoordinatorError): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#call.emit('error', toStatusReply(error));
+    this.#call.emit('error', toStatusReply(error, this.#ids()));
   }
 
   /** The call is over: what is under way is given up and everything is let go. */
@@ -134,7 +134,7 @@ class TickStream {
     this.#untaken.clear();
     const fields = {
       method,
-      ...idFields(idsOf({ requestId: '', metadata: this.#call.metadata, record: null })),
+      ...idFields(this.#ids()),
       durationMs: Math.round(clock.nowMs() - this.#openedMs),
       answered: this.#answered,
       failed: this.#failed,
@@ -315,6 +315,11 @@ class TickStream {
     }
   }
 
+  /** Of the stream itself. */
+  #ids(): CallIds {
+    return idsOf({ requestId: '', metadata: this.#call.metadata, record: null });
+  }
+
   /** What was read is answered; what is still on its way is not begun, so the client may send it elsewhere. */
   #stopReading(): void {
     this.#draining = true;
@@ -329,8 +334,7 @@ class TickStream {
     } else if (this.#draining) {
       this.#ended = true;
       const text = 'the server is shutting down; resume elsewhere with the last warm_start';
-      const ids = idsOf({ requestId: '', metadata: this.#call.metadata, record: null });
-      this.#call.emit('error', toStatusReply(new CoordinatorError('DRAINING', text), ids));
+      this.#call.emit('error', toStatusReply(new CoordinatorError('DRAINING', text), this.#ids()));
     }
   }
 }

@@ -79,6 +79,7 @@ test('a bad request and an undecodable one are answered in their place, and the 
     reason: 'TENSOR_SHAPE',
     message: 'agents: expected shape [N,64], received [3]',
     retryAfterMs: 0,
+    traceId: '',
   });
   expect(errorOf(stream, 2)).toMatchObject({ code: grpc.status.INVALID_ARGUMENT, reason: 'REQUEST_INVALID' });
   expect(errorOf(stream, 3)).toMatchObject({ code: grpc.status.RESOURCE_EXHAUSTED, reason: 'QUEUE_FULL' });

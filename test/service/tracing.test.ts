@@ -9,6 +9,7 @@ import { errorDetailsOf } from './error-details-of.js';
 import { startFakeServer, type FakeServer } from './fake-server.js';
 import { startCollector, type CollectedSpan, type Collector } from './otlp-collector.js';
 import { floatTensor, rawClient, type RawClient, type RawMessage } from './raw-client.js';
+import { SecurityFiles } from './security-files.js';
 import { streamClient } from './stream-client.js';
 
 const coordinateSpan = 'tensorconsensus.v1.Coordinator/Coordinate';
@@ -333,6 +334,24 @@ describe('a server around a fake core', () => {
     ]);
     expect(serverSpans(spans, tickSpan).map(({ links }) => links[0]?.traceId)).toEqual([idOf(3, 32)]);
     expect(given).toHaveLength(3);
+  });
+
+  test('a call that is refused before it is read is not traced, and its error and log line name the trace of the caller', async () => {
+    const files = new SecurityFiles();
+    files.write('quota.json', JSON.stringify({ tenants: { a: { requestsPerSecond: 0.01 } } }));
+    await start('--quota-file', files.path('quota.json'));
+    const metadataOfCall = (number: number): Metadata => {
+      const metadata = parentMetadata(number);
+      metadata.set('tc-tenant', 'a');
+      return metadata;
+    };
+    await client.coordinate({}, { metadata: metadataOfCall(1) });
+    const error = await failureOf(client.coordinate({}, { metadata: metadataOfCall(2) }));
+    files.remove();
+    expect(errorDetailsOf(error)).toMatchObject({ reason: 'QUOTA_EXCEEDED', metadata: { trace_id: idOf(2, 32) } });
+    expect(fake.logLines.find(({ code }) => code === 'QUOTA_EXCEEDED')).toMatchObject({ traceId: idOf(2, 32) });
+    const traced = serverSpans(await stop()).map(({ traceId }) => traceId);
+    expect(traced).toEqual([idOf(1, 32)]);
   });
 
   test('what callers decide holds: marked calls are traced at ratio 0, unmarked ones are not at ratio 1', async () => {
