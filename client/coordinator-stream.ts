@@ -92,7 +92,7 @@ export class CoordinatorStream {
   #reconnects = 0;
   /** The next request that asks for an assignment has to bring the warm start: this call's server does not know it. */
   #mustResume = false;
-  /** In the order of the requests: the written ones, then those that wait for their turn. Late ones stay until their answer comes. */
+  /** In the order of the requests: the written ones, of which late ones stay until their answer comes, then those that wait for their turn. */
   readonly #pending: PendingTick[] = [];
   #written = 0;
   #waitingForRoom: (() => void)[] = [];
@@ -169,6 +169,13 @@ export class CoordinatorStream {
       const deadlineMs = options.deadlineMs ?? this.#context.defaultDeadlineMs;
       const late = (): void => {
         tick.isLate = true;
+        const place = this.#pending.indexOf(tick);
+        if (place >= this.#written) {
+          // Never sent: nothing would come of it but that those behind it are late, too.
+          this.#pending.splice(place, 1);
+          this.#write();
+          this.#wake();
+        }
         reject(new CoordinatorCallError('DEADLINE_EXCEEDED', `no answer in ${deadlineMs} ms`, { requestId }));
       };
       const timer = setTimeout(late, deadlineMs);

@@ -12,7 +12,9 @@ const count = 32;
 const distinctRequests = 16;
 const closedCallers = 12;
 const load = 0.7;
-const ticksPerSecond = 20;
+/** Of what is sent, up to so many a second. */
+const tickShare = 0.1;
+const mostTicksPerSecond = 20;
 /** One engine thread and one solver each: three servers and their callers share this machine. */
 const flags = ['--engine', 'onnx', '--engine-threads', '1', '--solver-threads', '1', '--max-batch', '8'];
 const windowMs = 2000;
@@ -57,6 +59,7 @@ export const rolling: Section = async (context) => {
     readonly happenings: Happening[];
   }[] = [];
   let capacity: number;
+  let ticksPerSecond: number;
   let told: Extract<RollingReply, { kind: 'stop' }>;
   try {
     await replyTo({ kind: 'closed', seconds: 2 * context.seconds });
@@ -67,7 +70,8 @@ export const rolling: Section = async (context) => {
     }
     capacity = median(rates);
     context.progress(`capacity: ${capacity.toFixed(0)}/s in a closed loop of ${closedCallers} callers`);
-    order({ kind: 'open', callsPerSecond: load * capacity, ticksPerSecond });
+    ticksPerSecond = Math.min(mostTicksPerSecond, tickShare * load * capacity);
+    order({ kind: 'open', callsPerSecond: load * capacity - ticksPerSecond, ticksPerSecond });
     await rest(restMs);
     for (let round = 0; round < context.rounds; round++) {
       const happenings: Happening[] = [];
@@ -120,7 +124,7 @@ export const rolling: Section = async (context) => {
   const insideP99 = median(rounds.map((round) => p99(round.rolling.filter((call) => isNear(call, round.happenings)))));
   const longestMs = Math.max(...rounds.flatMap(({ rolling: calls }) => calls.map(({ tookMs }) => tookMs)));
   const failures = [...told.calls, ...told.ticks].filter(({ failure }) => failure !== null);
-  for (const { failure } of failures.slice(0, 5)) context.progress(`lost: ${failure}`);
+  for (const [message, times] of countsOf(failures)) context.progress(`lost: ${times} x ${message}`);
   const startsMs = spans.flatMap(({ happenings }) => starts(happenings).map(([from, to]) => to - from));
   const rows: Cell[][] = [
     ['quiet', quietP99, 1],
@@ -133,7 +137,7 @@ export const rolling: Section = async (context) => {
     title: 'Rolling restart and hard kill',
     method:
       `Three replicas as processes on this machine (ONNX Runtime, one engine and one solver thread, batches up to 8), N=M=${count}, \`distance\`, \`HARD\`; one \`CoordinatorClient\` over them in a process of its own. ` +
-      `Capacity is the rate of ${closedCallers} callers in a closed loop; the load is an open loop at ${load * 100} % of it (${(load * capacity).toFixed(0)}/s) and a stream of ${ticksPerSecond} ticks a second. Each of ${context.rounds} rounds: ` +
+      `Capacity is the rate of ${closedCallers} callers in a closed loop; the load is an open loop at ${load * 100} % of it (${(load * capacity).toFixed(0)}/s), of which ${ticksPerSecond.toFixed(0)}/s are ticks of a stream. Each of ${context.rounds} rounds: ` +
       `${restMs / 1000} s of quiet, then one replica gets SIGKILL and the two others SIGTERM, one after the other; each is started again on its port at once, and ${restMs / 1000} s pass after it serves. A window is the ${windowMs / 1000} s after a replica was killed or told to end, or serves again. ` +
       `All share the cores: capacity does not fall by a third with a replica, and a starting one (${median(startsMs).toFixed(0)} ms) takes cores from those that serve, which with a machine each it would not; so the time of starts is also shown apart. Medians of the rounds, ms.`,
     tables: [
@@ -168,6 +172,16 @@ export const rolling: Section = async (context) => {
     ],
   };
 };
+
+/** How often what was said; numbers in it do not make a difference. */
+function countsOf(failures: readonly Sent[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { failure } of failures) {
+    const message = (failure ?? '').replace(/\d+/g, '…');
+    counts.set(message, (counts.get(message) ?? 0) + 1);
+  }
+  return counts;
+}
 
 /** Whether any part of the call lies in the window after an event that changes who serves. */
 function isNear({ atMs, tookMs }: Sent, happenings: readonly Happening[]): boolean {

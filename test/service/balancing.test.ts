@@ -148,13 +148,16 @@ describe('retries', () => {
 
   it('wait for as long as the server asks', async () => {
     const { replicas, client } = await start(2);
+    await spreadOver(replicas, client);
     const times: number[] = [];
     for (const { core } of replicas) {
       core.answersAtOnce = false;
-      void core.arrived(1).then(() => {
+      const before = core.calls.length;
+      void core.arrived(before + 1).then(() => {
         times.push(performance.now());
-        if (times.length > 1) core.calls[0]!.answer();
-        else core.calls[0]!.fail(new CoordinatorError('QUEUE_FULL', 'full', { retryAfterMs: 300 }));
+        const call = core.calls[before]!;
+        if (times.length > 1) call.answer();
+        else call.fail(new CoordinatorError('QUEUE_FULL', 'full', { retryAfterMs: 300 }));
       });
     }
     await client.coordinate(request);

@@ -24,6 +24,7 @@ process.exit(await serve(process.argv.slice(1), process.env, { createCore: () =>
 `;
 
 const startLimitMs = 60_000;
+const mostStarts = 4;
 
 export class ReplicaProcess {
   readonly #arguments: readonly string[];
@@ -51,8 +52,20 @@ export class ReplicaProcess {
     return this.#address;
   }
 
-  /** Resolves when it serves. */
+  /** Resolves when it serves. Its port may have been taken for a moment, as any other of its kind: then it is tried again. */
   async start(): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#startOnce();
+        return;
+      } catch (error) {
+        if (attempt === mostStarts) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+  }
+
+  async #startOnce(): Promise<void> {
     const addresses = ['--grpc-address', this.#address, '--admin-address', '127.0.0.1:0', '--log-format', 'json'];
     const child = spawn(process.execPath, [...this.#arguments, ...addresses, ...this.#flags], {
       stdio: ['ignore', 'pipe', 'inherit'],

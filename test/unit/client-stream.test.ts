@@ -89,6 +89,19 @@ async function failureOf(tick: Promise<unknown>): Promise<CoordinatorCallError> 
   throw new Error('the tick did not fail as ticks do');
 }
 
+describe('a request whose time passes while it waits for its turn', () => {
+  it('is never sent, and keeps nobody waiting', async () => {
+    const { calls, stream, send } = openStream({ window: 1 });
+    void send('a');
+    const late = send('b', {}, 1);
+    void send('c');
+    expect((await failureOf(late)).code).toBe('DEADLINE_EXCEEDED');
+    expect(stream.unanswered).toBe(2);
+    calls[0]!.answer('a');
+    expect(calls[0]!.ids).toEqual(['a', 'c']);
+  });
+});
+
 describe('a stream whose connection is lost', () => {
   it('sends what was not answered again, in order, with the last warm start in the first of them', async () => {
     const { clock, calls, stream, send } = openStream();
