@@ -1,19 +1,19 @@
 #!/usr/bin/env node
 /**
  * Builds every overlay and checks what comes out against the schemas of Kubernetes and KEDA, the Envoy configuration against
- * Envoy's own definitions, the adapter's rules with the adapter's own code, and the units with systemd:
+ * Envoy's own definitions, the adapter's rules with the adapter's own code, the autoscalers' queries with promtool, and the units with systemd:
  *
  *   go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 && go install github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
  *   node deploy/check-manifests.mjs
  *
- * Needs Go, kustomize, kubeconform and systemd-analyze, and a Go module proxy: schemas and definitions come from pinned Go modules.
+ * Needs Go, kustomize, kubeconform, promtool and systemd-analyze, and a Go module proxy: schemas and definitions come from pinned Go modules.
  * A check whose tool is missing fails, but Envoy's own, which is left out with a line. `npm test` checks what needs no tool (test/unit/manifests.test.ts).
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 
 const kubernetesVersion = 'v1.34.2';
 const kedaVersion = 'v2.21.0';
@@ -149,6 +149,50 @@ function checkWithGo() {
   );
 }
 
+/** What the autoscalers ask, of a busy replica and an idle one, and where there is none: an answer each time, as without one they stand still. */
+function checkQueries() {
+  const { rules } = parse(readFileSync(join(deploy, 'kubernetes/prometheus-adapter/values.yaml'), 'utf8'));
+  const { spec } = parse(readFileSync(join(deploy, 'kubernetes/components/keda/scaled-object.yaml'), 'utf8'));
+  const asked = (query) =>
+    query.replaceAll('<<.GroupBy>>', 'pod').replaceAll('<<.LabelMatchers>>', 'namespace="tensor-consensus"');
+  const [delay, refused] = rules.custom.map(({ metricsQuery }) => asked(metricsQuery));
+  const [kedaDelay, kedaRefused] = spec.triggers.map(({ metadata }) => metadata.query);
+  const stage = (suffix, pod) =>
+    `coordinate_stage_duration_seconds_${suffix}{stage="queue",namespace="tensor-consensus",pod="${pod}"}`;
+  const shed = (reason) => `coordinate_shed_total{reason="${reason}",namespace="tensor-consensus",pod="busy"}`;
+  const expectation = (expr, ...samples) => ({
+    expr,
+    eval_time: '4m',
+    exp_samples: samples.map(([labels, value]) => ({ labels, value })),
+  });
+  const loaded = {
+    interval: '15s',
+    input_series: [
+      { series: stage('sum', 'busy'), values: '0+7.5x20' },
+      { series: stage('count', 'busy'), values: '0+15x20' },
+      { series: stage('sum', 'idle'), values: '3x20' },
+      { series: stage('count', 'idle'), values: '7x20' },
+      { series: shed('queue_full'), values: '0+30x20' },
+      { series: shed('cancelled'), values: '0+300x20' },
+    ],
+    promql_expr_test: [
+      expectation(delay, ['{pod="busy"}', 0.5], ['{pod="idle"}', 0]),
+      expectation(refused, ['{pod="busy"}', 2]),
+      expectation(kedaDelay, ['{}', 0.5]),
+      expectation(kedaRefused, ['{}', 2]),
+    ],
+  };
+  const empty = {
+    interval: '15s',
+    input_series: [{ series: 'up', values: '1x20' }],
+    promql_expr_test: [expectation(kedaDelay, ['{}', 0]), expectation(kedaRefused, ['{}', 0])],
+  };
+  const file = join(folder, 'queries.yml');
+  writeFileSync(file, stringify({ evaluation_interval: '15s', tests: [loaded, empty] }));
+  const { ok, output } = run('promtool', ['test', 'rules', file]);
+  report("the autoscalers' queries", ok, ok ? '' : output);
+}
+
 /** Envoy itself, where it is installed: it also knows what fits together. */
 function checkEnvoy() {
   if (spawnSync('envoy', ['--version']).error !== undefined) {
@@ -176,6 +220,7 @@ try {
   writeKedaSchema();
   checkKustomizations();
   checkWithGo();
+  checkQueries();
   checkEnvoy();
   checkUnits();
 } finally {
