@@ -31,7 +31,8 @@ commander plays it too, for comparison.
   --agents COUNT       robots, 2..5000 (default 200)
   --sites COUNT        rescue sites, 1..5000 (default 150)
   --seconds COUNT      how long, in real seconds, 1..600 (default 20)
-  --address HOST:PORT  use a running server (default: start one on a free port, and stop it at the end)
+  --address HOST:PORT  use a running server, or several replicas with commas between or dns:///NAME:PORT (default: start
+                       one on a free port, and stop it at the end)
   --tls, --ca FILE, --cert FILE, --key FILE, --server-name NAME, --token-file FILE, --tenant NAME
                        how that server lets clients in (see call --help)
   --no-live            progress lines instead of the picture, also on a terminal

@@ -1,6 +1,6 @@
 /** `tensor-consensus demo`: a server, a swarm, a picture, a verdict. */
 import { type ServerProcess, startService } from '../bench/server-process.js';
-import { CoordinatorClient } from '../client.js';
+import { clientOf } from '../commands/connection.js';
 import { exitCodes } from '../exit-codes.js';
 import { drawMoment, type Moment } from './draw.js';
 import { type DemoOptions, demoHelp, readDemoOptions } from './options.js';
@@ -52,7 +52,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> 
     address = server.grpcAddress;
     say(`serving on ${address} after ${(server.startupMs / 1000).toFixed(1)} s`);
   }
-  const client = new CoordinatorClient(address, options.access);
+  const client = clientOf(address, options.access);
   const simulation = new Simulation({
     seed: options.seed,
     robotCount: options.agents,
