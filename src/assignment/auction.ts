@@ -170,6 +170,7 @@ class Auction {
 
   /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
   outcome(complete: boolean): AuctionOutcome {
+    if (!complete) this.#keepPrices();
     const columnPrice = this.#bestPrices ?? this.#columnPrices();
     if (this.#last !== null) return { columnOfRow: this.#last, columnPrice, complete, settled: true };
     const reduction = this.#reduction;

@@ -22,8 +22,9 @@ import type { Reduction } from './reduction.js';
 const maxRounds = 4;
 const worthwhile = 0.02;
 
-/** Gap, as a share of the objective, from which prices that a solver left are lowered further. */
+/** Gap, as a share of the objective, from which prices that a solver left are lowered further, and the passes over the costs that it takes each time. */
 const worthSharpening = 1e-3;
+export const sharpeningPasses = 2;
 
 /** Bids of the price ascent per row, and its step as a share of the gap per assigned agent (by measurement). */
 const bidsPerRow = 8;
@@ -71,23 +72,23 @@ export function certifiedUpperBound(
 
 /**
  * The bound that `columnPrice` [m] (at least 0) proves, as solvers leave it; never below `objective`. `cardinality` as above. One pass over the
- * costs; where the gap is more than `worthSharpening` of the objective, and `sharpen` is set, some more to lower it.
+ * costs; where the gap is more than `worthSharpening` of the objective, two more for each alternation that `maySharpen` allows.
  */
 export function boundOfPrices(
   reduction: Reduction,
   cardinality: number,
   objective: number,
   columnPrice: Float64Array,
-  sharpen: boolean,
+  maySharpen: () => boolean,
 ): number {
   if (reduction.agents.length === 0) return Math.max(objective, reduction.base);
+  const least = objective + worthSharpening * Math.abs(objective);
   const duals = new DualPoint(reduction, cardinality);
-  let bound = duals.evaluate(columnPrice);
-  if (sharpen && bound - objective > worthSharpening * Math.abs(objective)) {
-    bound = Math.min(bound, duals.alternate(columnPrice.slice(), objective));
-  }
+  const bound = duals.alternate(columnPrice.slice(), objective, (best) => best > least && maySharpen());
   return Math.max(bound, objective);
 }
+
+const always = (): boolean => true;
 
 class DualPoint {
   readonly #reduction: Reduction;
@@ -102,9 +103,9 @@ class DualPoint {
   }
 
   /** The bound at `columnPrice` [m] (>= 0), lowered by alternation. Leaves the prices of the last round in `columnPrice`. */
-  alternate(columnPrice: Float64Array, objective: number): number {
+  alternate(columnPrice: Float64Array, objective: number, mayGoOn: (bound: number) => boolean = always): number {
     let best = this.evaluate(columnPrice);
-    for (let round = 1; round < maxRounds && best > objective; round++) {
+    for (let round = 1; round < maxRounds && best > objective && mayGoOn(best); round++) {
       this.#priceColumns(columnPrice, 0);
       const next = this.evaluate(columnPrice);
       const gain = best - next;

@@ -115,7 +115,7 @@ function boundAt(keep: KeepProblem, bonus: number, columnPrice: Float64Array, po
   const rows = reduction.agents.length;
   // Rows that keep by idling gain the bonus as well, which the reduction charges to their pairs instead.
   const paid = bonus * (rows - point.changes - idlers);
-  const bound = boundOfPrices(reduction, 0, point.gain + paid, columnPrice, false);
+  const bound = boundOfPrices(reduction, 0, point.gain + paid, columnPrice, () => false);
   const most = bonus * (rows - allowed - idlers);
   return bound - most + 8 * Number.EPSILON * (Math.abs(bound) + Math.abs(most));
 }

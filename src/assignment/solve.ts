@@ -1,6 +1,6 @@
 /** One hard assignment, start to end, on the calling thread. */
 import type { Solver } from '../problem.js';
-import { boundOfPrices, certifiedUpperBound } from './bound.js';
+import { boundOfPrices, certifiedUpperBound, sharpeningPasses } from './bound.js';
 import type { HardProblem, HardResult } from './hard.js';
 import { changeLimitOf, limitChanges } from './hysteresis.js';
 import { type Reduction, recycleCosts, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
@@ -36,10 +36,7 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
   if (solved === null) return null;
   const taskOfAgent = restoreAssignment(reduction, solved.columnOfRow);
   const { objective, totalUtility } = scoreAssignment(problem, taskOfAgent);
-  const boundMs = control.nowMs();
-  const upperBound = boundOf(problem, reduction, solved, objective);
-  if (solved.solver === 'auction')
-    times.record('pass', problem.agentCount, problem.taskCount, control.nowMs() - boundMs);
+  const upperBound = boundOf(problem, reduction, solved, objective, control, times, freeDeadlineMs);
   const free: HardResult = {
     taskOfAgent,
     objective,
@@ -89,11 +86,31 @@ function limited(
   return { ...free, taskOfAgent, objective, totalUtility, upperBound, solver, changeLimited: true };
 }
 
-function boundOf(problem: HardProblem, reduction: Reduction, solved: Solved, objective: number): number {
+/** The time it takes to read all costs is learnt from it. */
+function boundOf(
+  problem: HardProblem,
+  reduction: Reduction,
+  solved: Solved,
+  objective: number,
+  control: SolveControl,
+  times: SolveTimes,
+  deadlineMs: number,
+): number {
   if (solved.solver === 'exact') return objective;
   let assigned = 0;
   for (const column of solved.columnOfRow) if (column >= 0) assigned++;
   const { columnPrice } = solved;
   if (columnPrice === null) return certifiedUpperBound(reduction, assigned, objective, problem.potentials);
-  return boundOfPrices(reduction, assigned, objective, columnPrice, problem.budgetMs === null);
+  const rows = reduction.agents.length;
+  const width = reduction.tasks.length;
+  const beganMs = control.nowMs();
+  let passMs = -1;
+  const maySharpen = (): boolean => {
+    const nowMs = control.nowMs();
+    if (passMs < 0) passMs = nowMs - beganMs;
+    return deadlineMs === Infinity || nowMs + sharpeningPasses * passMs < deadlineMs;
+  };
+  const bound = boundOfPrices(reduction, assigned, objective, columnPrice, maySharpen);
+  times.record('pass', rows, width, passMs < 0 ? control.nowMs() - beganMs : passMs);
+  return bound;
 }

@@ -1,5 +1,6 @@
 /** Which solver answers a reduced problem, and for how long it may run. */
 import { solveAuction } from './auction.js';
+import { sharpeningPasses } from './bound.js';
 import { solveExact } from './exact.js';
 import { solveGreedy } from './greedy.js';
 import { exchangePairs } from './pair-exchange.js';
@@ -26,6 +27,9 @@ export interface Solved {
 const targetGap = 1e-5;
 /** Passes over the costs that the way from a stopped solver to the answer takes: places for who has none, the bound. */
 const closingPasses = 2;
+/** Times that the bound is sharpened, where that takes no more than this share of the time: the first gains most. */
+const sharpenings = 1;
+const sharpeningShare = 0.2;
 /** Share of the time that the exact solver may take, where it is not alone: after it the auction has the rest. */
 const exactShare = 0.65;
 /** Up to so many pairs are sorted for a greedy answer in a millisecond or two. */
@@ -39,6 +43,8 @@ export class SolverChoice {
   readonly #times: SolveTimes;
   /** When the answer must be ready; Infinity: no bound. */
   readonly #deadlineMs: number;
+  /** Of the time that is kept, what is for sharpening the bound. */
+  #sharpeningMs = 0;
 
   constructor(control: SolveControl, times: SolveTimes, deadlineMs: number) {
     this.#control = control;
@@ -107,8 +113,14 @@ export class SolverChoice {
     const rows = reduction.agents.length;
     const exchangeMs = 1e-6 * exchangeNs * rows * rows;
     const leftMs = Math.max(0, this.#deadlineMs - this.#control.nowMs());
-    const passMs = this.#times.expectedMs('pass', rows, reduction.tasks.length);
-    return closingPasses * passMs + Math.min(exchangeMs, exchangeShare * leftMs);
+    const passMs = this.#passMs(reduction);
+    const onceMs = sharpeningPasses * passMs;
+    this.#sharpeningMs = onceMs * Math.min(sharpenings, Math.floor((sharpeningShare * leftMs) / onceMs));
+    return closingPasses * passMs + this.#sharpeningMs + Math.min(exchangeMs, exchangeShare * leftMs);
+  }
+
+  #passMs(reduction: Reduction): number {
+    return this.#times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
   }
 
   #run(
@@ -139,7 +151,7 @@ export class SolverChoice {
 
   #improve(reduction: Reduction, columnOfRow: Int32Array): void {
     const { nowMs, cancelled } = this.#control;
-    const stopMs = this.#deadlineMs - this.#times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
+    const stopMs = this.#deadlineMs - this.#passMs(reduction) - this.#sharpeningMs;
     exchangePairs(reduction, columnOfRow, () => cancelled() || nowMs() >= stopMs);
   }
 }

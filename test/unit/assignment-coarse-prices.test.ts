@@ -12,7 +12,7 @@ const seed = 6_113;
 const count = 600;
 
 function provenBy(reduction: Reduction, price: Float64Array): number {
-  return boundOfPrices(reduction, reduction.agents.length, -Infinity, price, false);
+  return boundOfPrices(reduction, reduction.agents.length, -Infinity, price, never);
 }
 
 function optimumOf(reduction: Reduction): number {
