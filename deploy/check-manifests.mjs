@@ -3,7 +3,7 @@
  * Builds every overlay and checks what comes out against the schemas of Kubernetes and KEDA, the Envoy configuration against
  * Envoy's own definitions, the adapter's rules with the adapter's own code, the autoscalers' queries with promtool, and the units with systemd:
  *
- *   go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 && go install github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
+ *   go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 && go install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
  *   node deploy/check-manifests.mjs
  *
  * Needs Go, kustomize, kubeconform, promtool and systemd-analyze, and a Go module proxy: schemas and definitions come from pinned Go modules.
