@@ -52,6 +52,7 @@ export const adminAbuse: Scenario = {
     const stalled = Array.from({ length: connections }, () => {
       const socket = connect(Number(port), host);
       socket.on('error', () => undefined);
+      socket.resume();
       socket.write('GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ');
       return new Promise<void>((resolve) => socket.once('close', () => resolve()));
     });

@@ -135,32 +135,36 @@ export const floods: Scenario = {
   name: 'floods: idle connections, endless headers, calls that are reset as soon as they are sent',
   promise: 'well-behaved callers are answered throughout, and what was opened is closed again',
   run: () =>
-    beside(['--keepalive-time-ms', '1000', '--keepalive-timeout-ms', '1000'], async ({ grpcAddress }, load) => {
-      const sockets = await Promise.all(Array.from({ length: idleSockets }, () => rawSocket(grpcAddress)));
-      const sessions = Array.from({ length: idleSessions }, () => http2Session(grpcAddress));
-      await load.more(answersAfter);
-      // More header bytes than are taken, in one call and in many names.
-      const wordy = http2Session(grpcAddress);
-      const long = statusOf(wordy.request({ ...headers, 'x-long': 'x'.repeat(60_000) }));
-      const many = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`x-${i}`, 'y']));
-      const numerous = statusOf(http2Session(grpcAddress).request({ ...headers, ...many }));
-      let sent = 0;
-      let reset = http2Session(grpcAddress);
-      while (sent < resets) {
-        if (reset.destroyed) reset = http2Session(grpcAddress);
-        for (let i = 0; i < resetsAtATime && !reset.destroyed; i++, sent++) {
-          const stream = reset.request(headers);
-          stream.on('error', () => undefined);
-          stream.close(constants.NGHTTP2_CANCEL);
+    beside(
+      ['--max-deadline-ms', '3000', '--keepalive-time-ms', '1000', '--keepalive-timeout-ms', '1000'],
+      async ({ grpcAddress }, load) => {
+        const sockets = await Promise.all(Array.from({ length: idleSockets }, () => rawSocket(grpcAddress)));
+        const sessions = Array.from({ length: idleSessions }, () => http2Session(grpcAddress));
+        await load.more(answersAfter);
+        // More header bytes than are taken, in one call and in many names.
+        const wordy = http2Session(grpcAddress);
+        const long = statusOf(wordy.request({ ...headers, 'x-long': 'x'.repeat(60_000) }));
+        const many = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`x-${i}`, 'y']));
+        const numberless = http2Session(grpcAddress);
+        const numerous = statusOf(numberless.request({ ...headers, ...many }));
+        let sent = 0;
+        let reset = http2Session(grpcAddress);
+        while (sent < resets) {
+          if (reset.destroyed) reset = http2Session(grpcAddress);
+          for (let i = 0; i < resetsAtATime && !reset.destroyed; i++, sent++) {
+            const stream = reset.request(headers);
+            stream.on('error', () => undefined);
+            stream.close(constants.NGHTTP2_CANCEL);
+          }
+          await pause(5);
         }
-        await pause(5);
-      }
-      await load.more(answersAfter);
-      await Promise.all([long, numerous]);
-      for (const socket of sockets) socket.destroy();
-      for (const session of [...sessions, wordy, reset]) session.destroy();
-      return `${idleSockets} idle sockets, ${idleSessions} idle HTTP/2 sessions, 5000 headers, ${sent} calls reset at once`;
-    }),
+        await load.more(answersAfter);
+        await Promise.all([long, numerous]);
+        for (const socket of sockets) socket.destroy();
+        for (const session of [...sessions, wordy, numberless, reset]) session.destroy();
+        return `${idleSockets} idle sockets, ${idleSessions} idle HTTP/2 sessions, 5000 headers, ${sent} calls reset at once`;
+      },
+    ),
 };
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');

@@ -1,9 +1,9 @@
 /** `npm run chaos`: every scenario against real server processes. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { installedPlugin, pluginDirectory } from '../../src/pjrt/plugins.js';
+import { cpuPlugin } from './plugin.js';
 import { recordSection, whereAndWhen } from './record.js';
 import type { Scenario } from './scenario.js';
 import { scenarios } from './scenarios.js';
@@ -16,12 +16,6 @@ interface Outcome {
   readonly wrong: number;
   readonly failed: boolean;
   readonly seconds: number;
-}
-
-/** The plugin that `plugin install cpu` keeps; null where there is none. */
-export function cpuPlugin(): string | null {
-  const directory = process.env['TC_PLUGIN_DIR'] ?? pluginDirectory(process.env, homedir());
-  return installedPlugin('cpu', { directory, host: `${process.platform}-${process.arch}` })?.path ?? null;
 }
 
 /** Never rejects: what went wrong is in the outcome. Leaves no process and no folder behind. */
