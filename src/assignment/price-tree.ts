@@ -174,7 +174,8 @@ export class PriceLayer {
    * The `limit` positions with the greatest -|point - place| - price, greatest first, into `positions` and `values`
    * (room for `limit` each); returns how many there are with a finite price. `place` [width] starts at `offset` of
    * `places`. Positions whose `marks` entry is `mark` are left out. What is at most `slack` better than the last found may be
-   * passed over, which is much quicker where many are alike; `passedOver` then bounds it.
+   * passed over, which is much quicker where many are alike; `passedOver` then bounds it. Nothing worth `least` or less is found: whoever
+   * knows about how good the last one will be spares the search half of its work.
    */
   best(
     places: Float64Array,
@@ -185,11 +186,12 @@ export class PriceLayer {
     slack: number,
     marks: Int32Array | null,
     mark: number,
+    least = -Infinity,
   ): number {
     if (this.tree.count === 0) return 0;
     return this.tree.width === 2
-      ? this.#bestInPlane(places[offset]!, places[offset + 1]!, limit, positions, values, slack, marks, mark)
-      : this.#bestInSpace(places, offset, limit, positions, values, slack, marks, mark);
+      ? this.#bestInPlane(places[offset]!, places[offset + 1]!, limit, positions, values, slack, marks, mark, least)
+      : this.#bestInSpace(places, offset, limit, positions, values, slack, marks, mark, least);
   }
 
   #bestInSpace(
@@ -201,13 +203,14 @@ export class PriceLayer {
     slack: number,
     marks: Int32Array | null,
     mark: number,
+    least: number,
   ): number {
     const { width, child, from, to } = this.tree;
     const leaves = this.#leaves;
     const nodes = this.#stackNode;
     const bounds = this.#stackBound;
     let found = 0;
-    let worst = -Infinity;
+    let worst = least;
     let passed = -Infinity;
     let top = 0;
     nodes[0] = 0;
@@ -264,7 +267,10 @@ export class PriceLayer {
     return -Math.sqrt(square) - nodes[b]!;
   }
 
-  /** The same where nearly all calls are: two coordinates, without loops over them. */
+  /**
+   * The same where nearly all calls are: two coordinates, without loops over them. Boxes are compared by squares, as a root costs more than the
+   * rest of a visit; what rounding or `slack` leaves out is bounded by the root itself.
+   */
   #bestInPlane(
     x: number,
     y: number,
@@ -274,37 +280,39 @@ export class PriceLayer {
     slack: number,
     marks: Int32Array | null,
     mark: number,
+    least: number,
   ): number {
     const { child, from, to } = this.tree;
     const boxes = this.#nodes;
     const leaves = this.#leaves;
     const nodes = this.#stackNode;
-    const bounds = this.#stackBound;
     let found = 0;
-    let worst = -Infinity;
+    let worst = least;
     let passed = -Infinity;
     let top = 0;
     nodes[0] = 0;
-    bounds[0] = -boxes[4]!;
     while (top >= 0) {
-      let node = nodes[top]!;
-      let bound = bounds[top--]!;
-      while (bound > worst) {
-        if (bound <= worst + slack) {
-          if (bound > passed) passed = bound;
-          break;
-        }
+      let node = nodes[top--]!;
+      // What waited on the stack may have become worse than what was found since.
+      const square = squareToBox(boxes, 5 * node, x, y);
+      const reach = -boxes[5 * node + 4]! - worst - slack;
+      if (!(reach > 0 && square < reach * reach)) {
+        const bound = -Math.sqrt(square) - boxes[5 * node + 4]!;
+        if (bound > worst && bound > passed) passed = bound;
+        continue;
+      }
+      for (;;) {
         const first = child[node]!;
         if (first === 0) {
           for (let at = from[node]!, end = to[node]!, p = 3 * at; at < end; at++, p += 3) {
             const price = leaves[p + 2]!;
-            const reach = -price - worst;
+            const within = -price - worst;
             const dx = leaves[p]! - x;
             const dy = leaves[p + 1]! - y;
-            const square = dx * dx + dy * dy;
-            // A square root costs more than this; it decides only where rounding is as large as the difference.
-            if (!(reach > 0 && square <= reach * reach)) continue;
-            const value = -Math.sqrt(square) - price;
+            const squareToPoint = dx * dx + dy * dy;
+            // It decides only where rounding is as large as the difference.
+            if (!(within > 0 && squareToPoint <= within * within)) continue;
+            const value = -Math.sqrt(squareToPoint) - price;
             if (!(value > worst) || (marks !== null && marks[at] === mark)) continue;
             if (found < limit) found++;
             place(at, value, found, positions, values);
@@ -313,28 +321,40 @@ export class PriceLayer {
           break;
         }
         const b = 5 * first;
-        let dx = Math.max(boxes[b]! - x, x - boxes[b + 1]!, 0);
-        let dy = Math.max(boxes[b + 2]! - y, y - boxes[b + 3]!, 0);
-        const one = -Math.sqrt(dx * dx + dy * dy) - boxes[b + 4]!;
-        dx = Math.max(boxes[b + 5]! - x, x - boxes[b + 6]!, 0);
-        dy = Math.max(boxes[b + 7]! - y, y - boxes[b + 8]!, 0);
-        const other = -Math.sqrt(dx * dx + dy * dy) - boxes[b + 9]!;
-        if (one >= other) {
-          nodes[++top] = first + 1;
-          bounds[top] = other;
-          node = first;
-          bound = one;
-        } else {
-          nodes[++top] = first;
-          bounds[top] = one;
-          node = first + 1;
-          bound = other;
+        const one = squareToBox(boxes, b, x, y);
+        const other = squareToBox(boxes, b + 5, x, y);
+        const oneReach = -boxes[b + 4]! - worst - slack;
+        const otherReach = -boxes[b + 9]! - worst - slack;
+        const takesOne = oneReach > 0 && one < oneReach * oneReach;
+        const takesOther = otherReach > 0 && other < otherReach * otherReach;
+        if (takesOne && takesOther) {
+          const isFirst = -Math.sqrt(one) - boxes[b + 4]! >= -Math.sqrt(other) - boxes[b + 9]!;
+          nodes[++top] = isFirst ? first + 1 : first;
+          node = isFirst ? first : first + 1;
+          continue;
         }
+        if (!takesOne) {
+          const bound = -Math.sqrt(one) - boxes[b + 4]!;
+          if (bound > worst && bound > passed) passed = bound;
+        }
+        if (!takesOther) {
+          const bound = -Math.sqrt(other) - boxes[b + 9]!;
+          if (bound > worst && bound > passed) passed = bound;
+        }
+        if (!takesOne && !takesOther) break;
+        node = takesOne ? first : first + 1;
       }
     }
     this.passedOver = passed;
     return found;
   }
+}
+
+/** Squared distance of a place to the box that begins at `b`. */
+function squareToBox(boxes: Float64Array, b: number, x: number, y: number): number {
+  const dx = Math.max(boxes[b]! - x, x - boxes[b + 1]!, 0);
+  const dy = Math.max(boxes[b + 2]! - y, y - boxes[b + 3]!, 0);
+  return dx * dx + dy * dy;
 }
 
 /** Puts a value into a falling list of `count` entries, the last of which is free or falls off. */

@@ -16,6 +16,8 @@ export type Interrupted = () => boolean;
 
 /** Part of epsilon that a list of candidates may be wrong by; the rest is what a bid raises a price by at least. */
 const slackShare = 0.6;
+/** Share of a list that the next one is to have at least, before it is asked for. */
+const rankWanted = 0.9;
 /** Bids between two looks at the clock. */
 const bidsPerLook = 512;
 
@@ -189,9 +191,14 @@ export class SparseAuction {
 
   #ask(bidder: number, slack: number): void {
     this.questions++;
-    const { candidates, bidders } = this.#options;
+    const { candidates } = this.#options;
     const prices = this.#market.prices;
-    const found = this.#market.best(bidders[bidder]!, candidates + 1, this.#foundPositions, this.#foundValues, slack);
+    let least = this.#leastWanted(bidder);
+    let found = this.#search(bidder, slack, least);
+    if (found === 0 && least > -Infinity) {
+      least = -Infinity;
+      found = this.#search(bidder, slack, least);
+    }
     const kept = Math.min(found, candidates);
     const from = bidder * candidates;
     for (let at = 0; at < kept; at++) {
@@ -202,8 +209,37 @@ export class SparseAuction {
     this.#counts[bidder] = kept;
     this.#elsewhere[bidder] = Math.max(
       this.#market.passedOver,
-      found > candidates ? this.#foundValues[candidates]! : -Infinity,
+      found > candidates ? this.#foundValues[candidates]! : least,
     );
+  }
+
+  #search(bidder: number, slack: number, least: number): number {
+    const { market, bidders, candidates } = this.#options;
+    return market.best(bidders[bidder]!, candidates + 1, this.#foundPositions, this.#foundValues, slack, null, least);
+  }
+
+  /**
+   * A value that nearly a full list of objects is above: what `rankWanted` of the bidder's last list are worth today, or of the list of the
+   * bidder before it, who is its neighbour.
+   */
+  #leastWanted(bidder: number): number {
+    const { market, bidders, candidates } = this.#options;
+    const whose = this.#counts[bidder]! > 0 ? bidder : bidder - 1;
+    const count = whose < 0 ? 0 : this.#counts[whose]!;
+    const rank = Math.ceil(rankWanted * candidates);
+    if (count < rank) return -Infinity;
+    const top = this.#foundValues;
+    let found = 0;
+    for (let at = whose * candidates, end = at + count; at < end; at++) {
+      const position = this.#positions[at]!;
+      const worth = whose === bidder ? this.#values[at]! : market.valueOf(bidders[bidder]!, position);
+      const value = worth - market.prices[position]!;
+      if (found === rank && !(value > top[rank - 1]!)) continue;
+      let slot = found < rank ? found++ : rank - 1;
+      for (; slot > 0 && top[slot - 1]! < value; slot--) top[slot] = top[slot - 1]!;
+      top[slot] = value;
+    }
+    return top[rank - 1]!;
   }
 
   /** From the list, which holds a bidder's own object for as long as it has it; else -Infinity. */

@@ -16,7 +16,7 @@ export interface Market {
   /**
    * The `limit` objects with the greatest value - price, greatest first, forbidden and unobtainable ones left out; how many there are.
    * What is at most `slack` better than the last found may be passed over; `passedOver` then bounds it. `layer`: other prices
-   * than the market's own.
+   * than the market's own. Nothing worth `least` or less is found.
    */
   best(
     bidder: number,
@@ -24,8 +24,11 @@ export interface Market {
     positions: Int32Array,
     values: Float64Array,
     slack: number,
-    layer?: OtherPrices,
+    layer?: OtherPrices | null,
+    least?: number,
   ): number;
+  /** What the pair is worth without price and bonus; -Infinity where only `values` can say. */
+  valueOf(bidder: number, position: number): number;
   /** Of the last `best`; -Infinity where nothing was passed over. */
   readonly passedOver: number;
   /** The values of all objects without prices, by position, into `row`; not finite: forbidden. */
@@ -99,13 +102,14 @@ export class DistanceMarket implements Market {
     positions: Int32Array,
     values: Float64Array,
     slack: number,
-    layer?: OtherPrices,
+    layer?: OtherPrices | null,
+    least = -Infinity,
   ): number {
-    const prices = (layer as PriceLayer | undefined) ?? this.#layer;
+    const prices = (layer as PriceLayer | null | undefined) ?? this.#layer;
     const { width } = this.tree;
     const bonus = this.#bonus;
     if (bonus === null || bonus.start[bidder] === bonus.start[bidder + 1]) {
-      const found = prices.best(this.#places, bidder * width, limit, positions, values, slack, null, 0);
+      const found = prices.best(this.#places, bidder * width, limit, positions, values, slack, null, 0, least);
       this.passedOver = prices.passedOver;
       return found;
     }
@@ -117,12 +121,12 @@ export class DistanceMarket implements Market {
       const position = this.#positionOf[bonus.objects[at]!]!;
       if (position >= 0) marks[position] = mark;
     }
-    let found = prices.best(this.#places, bidder * width, limit, positions, values, slack, marks, mark);
+    let found = prices.best(this.#places, bidder * width, limit, positions, values, slack, marks, mark, least);
     this.passedOver = prices.passedOver;
     for (let at = from; at < to; at++) {
       const position = this.#positionOf[bonus.objects[at]!]!;
       if (position < 0) continue;
-      const value = this.#distance(bidder, position) + bonus.amount - prices.prices[position]!;
+      const value = this.valueOf(bidder, position) + bonus.amount - prices.prices[position]!;
       if (value > -Infinity) found = insert(position, value, found, limit, positions, values);
     }
     return found;
@@ -146,7 +150,7 @@ export class DistanceMarket implements Market {
         for (let pair = bonus.start[bidder]!; pair < bonus.start[bidder + 1]!; pair++) {
           const position = this.#positionOf[bonus.objects[pair]!]!;
           if (position < 0) continue;
-          bound = Math.max(bound, this.#distance(bidder, position) + bonus.amount - this.prices[position]!);
+          bound = Math.max(bound, this.valueOf(bidder, position) + bonus.amount - this.prices[position]!);
         }
       }
       bounds[at] = bound;
@@ -180,7 +184,7 @@ export class DistanceMarket implements Market {
   }
 
   values(bidder: number, row: Float64Array): void {
-    for (let at = 0; at < row.length; at++) row[at] = this.#distance(bidder, at);
+    for (let at = 0; at < row.length; at++) row[at] = this.valueOf(bidder, at);
     const bonus = this.#bonus;
     if (bonus === null) return;
     for (let at = bonus.start[bidder]!; at < bonus.start[bidder + 1]!; at++) {
@@ -189,7 +193,7 @@ export class DistanceMarket implements Market {
     }
   }
 
-  #distance(bidder: number, position: number): number {
+  valueOf(bidder: number, position: number): number {
     const { width, points } = this.tree;
     let square = 0;
     for (let c = 0; c < width; c++) {
@@ -220,6 +224,10 @@ export class ScanMarket implements Market {
     this.#row = new Float64Array(objects.length);
   }
 
+  valueOf(): number {
+    return -Infinity;
+  }
+
   values(bidder: number, row: Float64Array): void {
     this.#fill(bidder, this.objectAt, row);
   }
@@ -243,13 +251,14 @@ export class ScanMarket implements Market {
     positions: Int32Array,
     values: Float64Array,
     _slack: number,
-    layer?: OtherPrices,
+    layer?: OtherPrices | null,
+    least = -Infinity,
   ): number {
     const row = this.#row;
     const prices = layer?.prices ?? this.prices;
     this.#fill(bidder, this.objectAt, row);
     let found = 0;
-    let worst = -Infinity;
+    let worst = least;
     for (let at = 0; at < row.length; at++) {
       const value = row[at]! - prices[at]!;
       if (!(value > worst)) continue;

@@ -42,8 +42,8 @@ const firstShare = 0.25;
 const warmShare = 0.002;
 /** First epsilon where many objects stay free, as a share of what a bidder has on average. */
 const openShare = 0.1;
-/** Bidders per place from which nearly all places are taken. */
-const fullShare = 0.95;
+/** Bidders per place from which prices of earlier phases help. Below, they are left on places that stay free, and the gap does not close. */
+const fullShare = 0.999;
 /** Last epsilon there, as a share of the first. */
 const finestOpenShare = 1e-3;
 /** The first one is never less than this share of the spread of values: many may like the same few objects best. */
@@ -51,6 +51,8 @@ const leastOpenShare = 1e-3;
 /** How much looser than need be a bound may be, for the sake of time: as a share of epsilon; of a bidder's mean value when late. */
 const boundSlack = 0.02;
 const hastySlack = 0.005;
+/** Most that the bidders' epsilons may sum up to, as a share of the objective, for a bound to be worth its time. */
+const tellingShare = 0.3;
 const samplePairs = 2048;
 /** Tries at the price of a change, to meet `maxChange`. */
 const changeTries = 8;
@@ -202,8 +204,9 @@ class SparseSolver {
         return;
       }
       const size = Math.abs(this.#bestObjective);
-      // Worth a pass over all bidders only where it can tell something.
-      if (this.#bidders.length * epsilon < 4 * size || size === 0) this.#lowerBound(boundSlack * epsilon, true);
+      // The gap is about a fifth of this share; a pass over all bidders is worth it only where that may be enough.
+      const mayTell = this.#bidders.length * epsilon < tellingShare * size || size === 0;
+      if (mayTell) this.#lowerBound(boundSlack * epsilon, true);
       const gap = (this.#bound - this.#bestObjective) / Math.max(size, 1e-12);
       this.#isContent = this.#problem.solver === 'AUTO' && gap <= contentGap;
       if (gap <= target) return;
@@ -220,7 +223,10 @@ class SparseSolver {
         : isScaled
           ? this.#finestShare() * spread
           : finestOpenShare * firstEpsilon;
-      if (epsilon < Math.max(least, 1e-12 * size)) return;
+      if (epsilon < Math.max(least, 1e-12 * size)) {
+        if (!mayTell) this.#lowerBound(boundSlack * epsilon, true);
+        return;
+      }
     }
   }
 
