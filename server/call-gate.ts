@@ -83,8 +83,8 @@ export class CallGate {
             onReceiveMetadata: (metadata, pass) => {
               const enter = (admission: Admission): void => {
                 if (isOver) return;
-                leave = this.#enter(admission);
                 this.#admissions.set(metadata, admission);
+                leave = this.#enter(admission);
                 pass(metadata);
               };
               const refuse = (thrown: unknown): void => {
@@ -190,6 +190,14 @@ export class CallGate {
     return permission === 'coordinate' || permission === 'list' ? quotas.enterCall(tenant) : null;
   }
 
+  /** For the log: whom a call was let in as, or else the tenant that it claims. */
+  #whoIs(metadata: Metadata): { readonly tenant: string; readonly identity?: string } {
+    const admission = this.#admissions.get(metadata);
+    if (admission === undefined) return { tenant: tenantText(metadata) };
+    const { tenant, caller } = admission;
+    return caller === null ? { tenant } : { tenant, identity: caller.identity };
+  }
+
   /** Counts and logs a refusal. */
   #refused(method: string, metadata: Metadata, thrown: unknown): CoordinatorError {
     const error = CoordinatorError.from(thrown);
@@ -209,7 +217,7 @@ export class CallGate {
     const ids = traceId === '' ? {} : { traceId };
     const fields = { method: method.slice(0, 100), ...ids, code, status, refusedSinceLast: state.unlogged };
     if (status === 'INTERNAL') log.error({ ...fields, err: error.cause ?? error }, error.message);
-    else log.warn({ ...fields, tenant: tenantText(metadata) }, error.message.slice(0, 500));
+    else log.warn({ ...fields, ...this.#whoIs(metadata) }, error.message.slice(0, 500));
     state.nextLogMs = nowMs + logPauseMs;
     state.unlogged = 0;
     return error;
