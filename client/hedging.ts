@@ -4,7 +4,10 @@
  */
 
 export interface HedgingOptions {
-  /** A call that is not answered by then is sent to another replica as well, milliseconds. Best a little above the usual p99. */
+  /**
+   * A call that is not answered by then is sent to another replica as well, milliseconds. Best a little above the usual p99:
+   * the attempt that is not needed is cancelled, and servers on Node 20 close a connection that cancels more than 33 calls a second for long.
+   */
   readonly delayMs: number;
   /** Most attempts of a call, the first included, 2..5. 2 where left out. */
   readonly maxAttempts?: number;

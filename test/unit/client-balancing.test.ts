@@ -1,7 +1,9 @@
+import { experimental } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
-import { targetOf } from '../../client/balancing.js';
+import { type Balancing, serviceConfig, targetOf } from '../../client/balancing.js';
 import { HedgeBudget } from '../../client/hedging.js';
 import { reconnectDelayMs } from '../../client/reconnect-delay.js';
+import { registerReplicaPolicy, replicaPolicy } from '../../client/replica-balancer.js';
 import { RetryBudget } from '../../client/retry-budget.js';
 
 describe('addresses', () => {
@@ -23,6 +25,39 @@ describe('addresses', () => {
     expect(() => targetOf(['10.0.0.1', '10.0.0.2'])).toThrow("received '10.0.0.1'");
     expect(() => targetOf(['10.0.0.1:1', '[::1]:1'])).toThrow('expected one family');
     expect(() => targetOf([])).toThrow('expected at least one');
+  });
+});
+
+describe('the balancer in the service config', () => {
+  /** What grpc-js makes of it: where it cannot read one it takes pick_first without a word. */
+  function understood(balancing: Balancing, ejectOutliers: boolean): object {
+    registerReplicaPolicy();
+    const config = serviceConfig({
+      balancing,
+      ejectOutliers,
+      retries: 3,
+      retryBudget: new RetryBudget(),
+      hedging: null,
+    }) as { readonly loadBalancingConfig: Parameters<typeof experimental.parseLoadBalancingConfig>[0][] };
+    return experimental.parseLoadBalancingConfig(config.loadBalancingConfig[0]!).toJsonObject();
+  }
+
+  it('is one that grpc-js understands, with its own balancer inside of ours', () => {
+    expect(understood('pick_first', false)).toHaveProperty('pick_first');
+    expect(understood('round_robin', false)).toEqual({ [replicaPolicy]: { child_policy: [{ round_robin: {} }] } });
+    expect(understood('round_robin', true)).toMatchObject({
+      [replicaPolicy]: {
+        child_policy: [
+          {
+            outlier_detection: {
+              interval: { seconds: 5, nanos: 0 },
+              failure_percentage_ejection: { threshold: 50, request_volume: 20 },
+              child_policy: [{ round_robin: {} }],
+            },
+          },
+        ],
+      },
+    });
   });
 });
 
