@@ -491,7 +491,7 @@ const settings = {
     whole(1, 100_000),
     '100',
     'Most calls and ticks traced in a second, whatever their callers ask for.',
-    'about one per cent of the main thread',
+    'between one and two per cent of a core',
   ),
 } as const;
 
