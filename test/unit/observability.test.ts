@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { collectProcessMetrics } from '../../server/process-metrics.js';
 import { createMetrics } from '../../src/metrics.js';
 import { packageRoot } from '../../src/package-root.js';
@@ -124,6 +124,35 @@ describe('rules', () => {
     const compose = readFileSync(join(packageRoot, 'docker-compose.yml'), 'utf8');
     expect(compose).toContain('./deploy/prometheus/rules:/etc/prometheus/rules:ro');
   });
+});
+
+/** To write the file again: `npx vitest run --project unit test/unit/observability.test.ts -u`. */
+test('the rules for the Prometheus operator are those of the rule files', async () => {
+  const rules = {
+    apiVersion: 'monitoring.coreos.com/v1',
+    kind: 'PrometheusRule',
+    metadata: { name: 'tensor-consensus', labels: { 'app.kubernetes.io/name': 'tensor-consensus' } },
+    spec: { groups: ruleFiles().flatMap(({ content }) => content.groups) },
+  };
+  const note = '# Generated from deploy/prometheus/rules by test/unit/observability.test.ts; do not edit.\n';
+  await expect(note + stringify(rules, { lineWidth: 0 })).toMatchFileSnapshot(
+    '../../deploy/prometheus/kubernetes/rules.yaml',
+  );
+});
+
+test('the pod monitor asks the port and the pods that the deployment names', () => {
+  const read = (path: string): unknown => parse(readFileSync(join(packageRoot, path), 'utf8'));
+  const monitor = read('deploy/prometheus/kubernetes/pod-monitor.yaml') as {
+    metadata: { name: string };
+    spec: { selector: unknown; podMetricsEndpoints: { port: string }[] };
+  };
+  const { spec } = read('deploy/kubernetes/base/deployment.yaml') as {
+    spec: { selector: unknown; template: { spec: { containers: { ports: { name: string }[] }[] } } };
+  };
+  expect(monitor.spec.selector).toEqual(spec.selector);
+  const ports = spec.template.spec.containers.flatMap((container) => container.ports.map(({ name }) => name));
+  for (const { port } of monitor.spec.podMetricsEndpoints) expect(ports).toContain(port);
+  expect(`namespace/${monitor.metadata.name}`).toMatch(/^.*tensor-consensus.*$/);
 });
 
 const alerts = allRules().filter(({ alert }) => alert !== undefined);
