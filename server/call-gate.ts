@@ -31,6 +31,12 @@ export interface CallGateOptions {
 /** The names in the certificate of a connection, by what calls name it. */
 export type CertificateNames = (peer: string) => readonly string[];
 
+interface WatchedStream {
+  end(error: CoordinatorError): void;
+  /** Has it looked at again when the caller's credentials expire; in place of the time before. */
+  lookAgain(caller: Caller): void;
+}
+
 interface Admission {
   readonly method: string;
   readonly permission: Permission | null;
@@ -61,8 +67,8 @@ const accessReasons: ReadonlySet<ErrorCode> = new Set([
 export class CallGate {
   readonly #options: CallGateOptions;
   readonly #admissions = new WeakMap<Metadata, Admission>();
-  /** Streams that are open, with what ends them. */
-  readonly #watched = new Map<Metadata, (error: CoordinatorError) => void>();
+  /** Streams that are open. */
+  readonly #watched = new Map<Metadata, WatchedStream>();
   readonly #refusals = new Map<ErrorCode, { nextLogMs: number; unlogged: number }>();
   #certificateNames: CertificateNames = () => [];
 
@@ -138,15 +144,21 @@ export class CallGate {
       cancelTimer();
       this.#watched.delete(metadata);
     };
-    this.#watched.set(metadata, (error) => {
-      forget();
-      end(error);
+    const lookAgain = ({ expiresMs }: Caller): void => {
+      cancelTimer();
+      if (expiresMs === Infinity) return;
+      // Timers are 32 bits wide.
+      const leftMs = Math.min(Math.max(0, expiresMs - wallMs()), 2 ** 31 - 1);
+      cancelTimer = clock.after(leftMs, () => void this.#checkAgain(metadata));
+    };
+    this.#watched.set(metadata, {
+      end(error) {
+        forget();
+        end(error);
+      },
+      lookAgain,
     });
-    if (caller.expiresMs !== Infinity) {
-      // Timers are 32 bits wide; no stream lasts longer than that without a change of the rules.
-      const leftMs = Math.min(caller.expiresMs - wallMs(), 2 ** 31 - 1);
-      cancelTimer = clock.after(Math.max(0, leftMs), () => void this.#checkAgain(metadata));
-    }
+    lookAgain(caller);
     return forget;
   }
 
@@ -159,12 +171,13 @@ export class CallGate {
     const admission = this.#admissions.get(metadata);
     if (admission === undefined) return;
     try {
-      const { tenant } = await this.#admit(admission.method, admission.peer, metadata);
+      const { tenant, caller } = await this.#admit(admission.method, admission.peer, metadata);
       // Another tenant than the one it was let in for.
       if (tenant !== admission.tenant)
         throw new CoordinatorError('TENANT_FORBIDDEN', `the stream was opened for the tenant ${admission.tenant}`);
+      if (caller !== null) this.#watched.get(metadata)?.lookAgain(caller);
     } catch (thrown) {
-      this.#watched.get(metadata)?.(this.#refused(admission.method, metadata, thrown));
+      this.#watched.get(metadata)?.end(this.#refused(admission.method, metadata, thrown));
     }
   }
 

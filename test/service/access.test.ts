@@ -179,6 +179,25 @@ test('a stream ends when its token is revoked, and others go on', async () => {
   }
 });
 
+test('a stream ends at the date that its token is given while it is open', async () => {
+  const dated = createToken();
+  const fields = { sha256: tokenDigest(dated) };
+  files.write('access.jsonl', accessFile(accessLine('new', fields)));
+  await expect.poll(async () => reasonOf(await call(dated)), eventually).toBe('answered');
+  const client = streamClient(address, {}, files.credentials());
+  try {
+    const stream = client.open({ metadata: metadataOf({ authorization: `Bearer ${dated}` }) });
+    stream.send({ requestId: 'a' });
+    await stream.received(1);
+    // Far enough off for the file to be read before.
+    const expires = new Date(Date.now() + 1500).toISOString();
+    files.write('access.jsonl', accessFile(accessLine('new', { ...fields, expires })));
+    expect((await stream.status).code).toBe(grpc.status.UNAUTHENTICATED);
+  } finally {
+    client.close();
+  }
+});
+
 test('a stream ends when the time of its JSON web token is over', async () => {
   const exp = Math.floor(Date.now() / 1000) - 3;
   const client = streamClient(address, {}, files.credentials());
