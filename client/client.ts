@@ -14,6 +14,7 @@ import { systemClock } from '../src/clock.js';
 import { Attempts } from './attempts.js';
 import { type Balancing, serviceConfig, targetOf } from './balancing.js';
 import { CoordinatorCallError, fromServiceError } from './call-error.js';
+import { channelOptions } from './channel-options.js';
 import { isConnectionLoss } from './connection-loss.js';
 import { callAccess, type CallAccess, type ClientAccess } from './credentials.js';
 import { CoordinatorStream, type StreamOptions } from './coordinator-stream.js';
@@ -79,11 +80,6 @@ const defaultRetries = 3;
 /** grpc-js caps attempts at five. */
 const mostRetries = 4;
 const healthPollMs = 50;
-/** What the server may send ahead of being read; with Node's 64 KiB a large answer takes several round trips. */
-const flowControlWindowBytes = 1 << 20;
-/** While calls are open. A stream has no deadline of its own to end it where the server is gone without a word. */
-const keepaliveTimeMs = 30_000;
-const keepaliveTimeoutMs = 10_000;
 
 /**
  * @example
@@ -152,7 +148,7 @@ export class CoordinatorClient {
         hedging,
       });
       return new Client(target, credentials, {
-        ...channelOptions(options.maxMessageBytes ?? defaultMaxMessageBytes),
+        ...channelOptions(positive('maxMessageBytes', options.maxMessageBytes ?? defaultMaxMessageBytes)),
         ...this.#access.channelOptions,
         'grpc.service_config': JSON.stringify(config),
         ...options.channelOptions,
@@ -365,21 +361,6 @@ export class CoordinatorClient {
 
 function cancelled(requestId: string, signal: AbortSignal): CoordinatorCallError {
   return new CoordinatorCallError('CANCELLED', 'cancelled by the caller', { requestId, cause: signal.reason });
-}
-
-function channelOptions(maxMessageBytes: number): ChannelOptions {
-  return {
-    'grpc.max_receive_message_length': positive('maxMessageBytes', maxMessageBytes),
-    'grpc.max_send_message_length': maxMessageBytes,
-    // A request is kept for a retry only while it fits these buffers.
-    'grpc.per_rpc_retry_buffer_size': maxMessageBytes,
-    'grpc.retry_buffer_size': 4 * maxMessageBytes,
-    'grpc-node.flow_control_window': flowControlWindowBytes,
-    'grpc.keepalive_time_ms': keepaliveTimeMs,
-    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
-    'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 5000,
-  };
 }
 
 function positive(name: string, value: number): number {
