@@ -130,7 +130,7 @@ async function isolationOfTenants(context: BenchContext): Promise<Part> {
   });
   const quotaFile = join(folder, 'quota.json');
   const writeQuota = (rate: number): void =>
-    writeFileSync(quotaFile, JSON.stringify({ tenants: { noisy: { requestsPerSecond: rate, burstSeconds: 0.1 } } }));
+    writeFileSync(quotaFile, JSON.stringify({ tenants: { noisy: { requestsPerSecond: rate } } }));
   writeQuota(1e6);
   const service = await startService([
     ...serviceFlags(context),
