@@ -140,7 +140,7 @@ export class Tally {
 }
 
 /** Makes the `index`-th call and counts what came; whether there was an answer. */
-export async function callOnce(client: RawClient, index: number, tally: Tally, deadlineMs = 30_000): Promise<boolean> {
+export async function callOnce(client: RawClient, index: number, tally: Tally, deadlineMs = 120_000): Promise<boolean> {
   const known = knownCalls[index % knownCalls.length]!;
   let answer: RawMessage;
   try {

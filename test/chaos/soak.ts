@@ -1,6 +1,6 @@
 /** `npm run soak`: a server under mixed load for minutes, and whether what it holds stays as much as it was. */
 import { parseArgs } from 'node:util';
-import type { ServiceError } from '@grpc/grpc-js';
+import { type ServiceError, status } from '@grpc/grpc-js';
 import { seededNormal, seededUniform } from '../seeded-normal.js';
 import { floatTensor, rawClient, type RawClient, type RawMessage } from '../service/raw-client.js';
 import { streamClient } from '../service/stream-client.js';
@@ -55,8 +55,7 @@ interface Running {
 }
 
 const sizes = [3, 8, 20, 40, 70, 120];
-/** CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED. */
-const allowedFailures: readonly number[] = [1, 4, 8];
+const allowedFailures: readonly status[] = [status.CANCELLED, status.DEADLINE_EXCEEDED, status.RESOURCE_EXHAUSTED];
 
 /** Calls of many sizes, some cancelled, some with too little time, some wrong. */
 async function mixedCaller(client: RawClient, ownSeed: number, { isStopped, tally }: Running): Promise<void> {
@@ -76,8 +75,8 @@ async function mixedCaller(client: RawClient, ownSeed: number, { isStopped, tall
       if (tasks.length !== size || new Set(tasks).size !== size) tally.broken.push(`tasks ${tasks.join(' ')}`);
       tally.count('calls answered');
     } catch (error) {
-      const code = Number((error as ServiceError).code);
-      if (draw > 0.9 ? code === 3 : allowedFailures.includes(code))
+      const { code } = error as ServiceError;
+      if (draw > 0.9 ? code === status.INVALID_ARGUMENT : allowedFailures.includes(code))
         tally.count(draw > 0.9 ? 'bad calls refused' : 'calls out of time');
       else tally.broken.push(String(error));
     }
@@ -112,7 +111,7 @@ async function streamer(address: string, ownSeed: number, { isStopped, tally }: 
     else {
       stream.call.end();
       const { code, details } = await stream.status;
-      if (Number(code) !== 0 || stream.answers.length !== sent.length)
+      if (code !== status.OK || stream.answers.length !== sent.length)
         tally.broken.push(`stream: ${code} ${details}, ${stream.answers.length} of ${sent.length} answers`);
     }
     for (const [tick, answer] of stream.answers.entries()) {
