@@ -52,7 +52,7 @@ const leastOpenShare = 1e-3;
 const boundSlack = 0.02;
 const hastySlack = 0.005;
 /** Most that the bidders' epsilons may sum up to, as a share of the objective, for a bound to be worth its time. */
-const tellingShare = 0.3;
+const tellingShare = 4;
 const samplePairs = 2048;
 /** Tries at the price of a change, to meet `maxChange`. */
 const changeTries = 8;
@@ -204,7 +204,7 @@ class SparseSolver {
         return;
       }
       const size = Math.abs(this.#bestObjective);
-      // The gap is about a fifth of this share; a pass over all bidders is worth it only where that may be enough.
+      // Worth a pass over all bidders only where it can tell something: the gap may be far below what the epsilons sum up to.
       const mayTell = this.#bidders.length * epsilon < tellingShare * size || size === 0;
       if (mayTell) this.#lowerBound(boundSlack * epsilon, true);
       const gap = (this.#bound - this.#bestObjective) / Math.max(size, 1e-12);
