@@ -1,6 +1,7 @@
 /** The hard assignment's problem and answer, shared by the solvers, the worker threads and the coordinator. */
 import type { CancelSignal } from '../cancellation.js';
 import type { Solver } from '../problem.js';
+import type { PosedProblem } from './positions.js';
 
 /** What is asked of a hard assignment, wherever the utilities of its pairs come from. Plain data. */
 export interface HardDemands {
@@ -30,7 +31,7 @@ export interface HardDemands {
   readonly maxChange: number | null;
 }
 
-/** Cloned or transferred to a solver thread. */
+/** As the solvers have it; on its way to them it is a PosedProblem. */
 export interface HardProblem extends HardDemands {
   /** [N,M] utility in the raw unit; -Infinity = forbidden. Rows of inactive agents are not read. */
   readonly utility: Float32Array;
@@ -102,8 +103,8 @@ export const smallCells = 32_768;
 
 /** What the coordinator needs: solves off the event loop. */
 export interface HardSolver {
-  /** Nothing of `problem` may change until it is answered. Takes ownership of `problem.utility` of more than `smallCells` (it may be transferred). */
-  solve(problem: HardProblem, options: SolveOptions): Promise<HardResult>;
+  /** Nothing of `problem` may change until it is answered. Takes ownership of a `problem.utility` of more than `smallCells` (it may be transferred). */
+  solve(problem: PosedProblem, options: SolveOptions): Promise<HardResult>;
   /** Milliseconds from now until a problem of this size, handed in now, would be solved, by measured times and what waits. */
   expectedMs(agentCount: number, taskCount: number): number;
   /** How many problems of this size are solved side by side, as things are now. */

@@ -3,7 +3,8 @@
  * (solver-slots.ts) and travel as the number of their slot; the rest is structured-cloned, every typed array owning its whole buffer.
  */
 import type { ErrorCode, FieldViolation } from '../errors.js';
-import type { HardProblem, HardResult } from './hard.js';
+import type { HardResult } from './hard.js';
+import type { PosedProblem } from './positions.js';
 
 /** A thread's `workerData`. */
 export interface SolverThreadData {
@@ -19,7 +20,7 @@ export const slotCount = 32;
 export interface SolveItem {
   readonly slot: number;
   /** `budgetMs` counts from the sending of the message. */
-  readonly problem: HardProblem;
+  readonly problem: PosedProblem;
 }
 
 /** Pool to thread. */

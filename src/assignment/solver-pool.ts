@@ -12,7 +12,8 @@
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { workerUrl } from '../worker-url.js';
-import { type HardProblem, type HardResult, type HardSolver, smallCells, type SolveOptions } from './hard.js';
+import { type HardResult, type HardSolver, smallCells, type SolveOptions } from './hard.js';
+import type { PosedProblem } from './positions.js';
 import { isBefore, SolveQueue } from './solve-queue.js';
 import { SolveTimes } from './solve-time.js';
 import type { SolveOutcome } from './solver-messages.js';
@@ -65,7 +66,7 @@ class SolverPool implements HardSolver {
     this.#startThreads();
   }
 
-  solve(problem: HardProblem, { signal, deadlineMs = Infinity }: SolveOptions): Promise<HardResult> {
+  solve(problem: PosedProblem, { signal, deadlineMs = Infinity }: SolveOptions): Promise<HardResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(new CoordinatorError('DRAINING', 'the solver is closed'));

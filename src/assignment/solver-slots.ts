@@ -5,6 +5,7 @@
  * A slot holds a header of float64 words, then the arrays of the problem that are there, then task_of_agent and prices of the result.
  */
 import type { HardProblem, HardResult } from './hard.js';
+import type { PosedProblem } from './positions.js';
 import { slotCount } from './solver-messages.js';
 
 /** Room for 32768 float32 utilities and what belongs to them. */
@@ -13,6 +14,10 @@ export const slotBytes = 160 * 1024;
 const headerWords = 32;
 /** Header words from here on: where each array begins, in bytes from the start of the memory; 0: there is none. */
 const firstOffset = 16;
+/** After the problem's arrays: the result's. */
+const resultField = 12;
+/** Header word: width of the positions; 0: the utilities themselves. */
+const widthWord = 31;
 const noNumber = NaN;
 
 const solvers: readonly HardProblem['solver'][] = ['AUTO', 'EXACT', 'AUCTION', 'GREEDY'];
@@ -40,10 +45,11 @@ export class SolverSlots {
   }
 
   /** Writes `problem`, with another budget; false where it does not fit. */
-  writeProblem(slot: number, problem: HardProblem, budgetMs: number | null): boolean {
-    const { agentCount, taskCount, warm, potentials } = problem;
+  writeProblem(slot: number, problem: PosedProblem, budgetMs: number | null): boolean {
+    const { agentCount, taskCount, utility, warm, potentials } = problem;
+    const isNumbers = utility instanceof Float32Array;
     const fields: readonly Field[] = [
-      problem.utility,
+      isNumbers ? utility : utility.agents,
       problem.bias,
       problem.agentActive,
       problem.taskActive,
@@ -54,6 +60,7 @@ export class SolverSlots {
       warm?.taskOfAgent,
       potentials?.row,
       potentials?.column,
+      isNumbers ? null : utility.tasks,
     ];
     let bytes = 8 * headerWords + aligned(4 * agentCount) + 8 * taskCount;
     for (const field of fields) if (field != null) bytes += aligned(field.byteLength);
@@ -69,6 +76,7 @@ export class SolverSlots {
     header[words + 5] = budgetMs ?? noNumber;
     header[words + 6] = problem.maxChange ?? noNumber;
     header[words + 7] = warm === null ? 0 : 1;
+    header[words + widthWord] = isNumbers ? 0 : utility.width;
     let at = start + 8 * headerWords;
     for (let index = 0; index < fields.length; index++) {
       const field = fields[index];
@@ -81,16 +89,17 @@ export class SolverSlots {
       else this.#doubles.set(field, at / 8);
       at += aligned(field.byteLength);
     }
-    header[words + firstOffset + fields.length] = at;
+    header[words + firstOffset + resultField] = at;
     return true;
   }
 
   /** The problem in `slot`; its arrays are views, valid until the slot is sent back. */
-  readProblem(slot: number): HardProblem {
+  readProblem(slot: number): PosedProblem {
     const words = (slot * slotBytes) / 8;
     const header = this.#doubles;
     const agents = header[words]!;
     const tasks = header[words + 1]!;
+    const width = header[words + widthWord]!;
     const at = (index: number): number => header[words + firstOffset + index]!;
     const { memory } = this;
     const floats = (index: number, length: number): Float32Array => new Float32Array(memory, at(index), length);
@@ -98,7 +107,10 @@ export class SolverSlots {
     return {
       agentCount: agents,
       taskCount: tasks,
-      utility: floats(0, agents * tasks),
+      utility:
+        width === 0
+          ? floats(0, agents * tasks)
+          : { width, agents: floats(0, agents * width), tasks: floats(11, tasks * width) },
       bias: at(1) === 0 ? null : floats(1, agents * tasks),
       agentActive: new Uint8Array(memory, at(2), agents),
       taskActive: new Uint8Array(memory, at(3), tasks),
@@ -125,7 +137,7 @@ export class SolverSlots {
   writeResult(slot: number, result: HardResult, tookMs: number): void {
     const words = (slot * slotBytes) / 8;
     const header = this.#doubles;
-    const at = header[words + firstOffset + 11]!;
+    const at = header[words + firstOffset + resultField]!;
     const { taskOfAgent, taskPrices } = result;
     this.#ints.set(taskOfAgent, at / 4);
     if (taskPrices !== null) this.#doubles.set(taskPrices, (at + aligned(4 * taskOfAgent.length)) / 8);
@@ -145,7 +157,7 @@ export class SolverSlots {
     const header = this.#doubles;
     const agents = header[words]!;
     const tasks = header[words + 1]!;
-    const at = header[words + firstOffset + 11]!;
+    const at = header[words + firstOffset + resultField]!;
     const pricesAt = (at + aligned(4 * agents)) / 8;
     const result: HardResult = {
       taskOfAgent: this.#ints.slice(at / 4, at / 4 + agents),

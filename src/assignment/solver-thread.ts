@@ -1,7 +1,8 @@
 /** One solver thread as the pool sees it: its worker, and what is in work there. */
 import { Worker } from 'node:worker_threads';
 import { CoordinatorError } from '../errors.js';
-import type { HardProblem, HardResult } from './hard.js';
+import type { HardResult } from './hard.js';
+import type { PosedProblem } from './positions.js';
 import {
   type SolveItem,
   type SolveOutcome,
@@ -13,7 +14,7 @@ import { SolverSlots } from './solver-slots.js';
 
 /** A problem on its way to an answer. */
 export interface SolveTask {
-  readonly problem: HardProblem;
+  readonly problem: PosedProblem;
   readonly order: number;
   readonly submittedMs: number;
   /** Not begun after this; Infinity: no deadline. */
@@ -106,8 +107,8 @@ export class SolverThread {
   }
 
   /**
-   * Sends `tasks` as one message. At most `slotCount` problems are in work at a time. Retained problems are copied to shared memory where
-   * they fit; the utility of one that is not retained is transferred.
+   * Sends `tasks` as one message. At most `slotCount` problems are in work at a time. Retained problems, and those with positions for utilities,
+   * are copied to shared memory where they fit; the utility of one that is not retained is transferred.
    */
   send(tasks: readonly SolveTask[], nowMs: number): void {
     const transfer: ArrayBuffer[] = [];
@@ -115,9 +116,12 @@ export class SolverThread {
       const slot = this.#occupy(task);
       const { budgetMs } = task.problem;
       const remainingMs = budgetMs === null ? null : budgetMs - (nowMs - task.submittedMs);
-      if (task.retained && this.#memory.writeProblem(slot, task.problem, remainingMs)) return slot;
+      const isCopied = task.retained || !(task.problem.utility instanceof Float32Array);
+      if (isCopied && this.#memory.writeProblem(slot, task.problem, remainingMs)) return slot;
       const problem = wholeBuffers(task.problem);
-      if (!task.retained && problem.utility.buffer instanceof ArrayBuffer) transfer.push(problem.utility.buffer);
+      const { utility } = problem;
+      if (!isCopied && utility instanceof Float32Array && utility.buffer instanceof ArrayBuffer)
+        transfer.push(utility.buffer);
       return { slot, problem: { ...problem, budgetMs: remainingMs } };
     });
     if (this.#messages++ === 0) this.#busySinceMs = nowMs;
@@ -156,11 +160,14 @@ export class SolverThread {
 }
 
 /** Cloning a view clones its whole buffer, which may be a request of megabytes: views become copies of their own. */
-function wholeBuffers(problem: HardProblem): HardProblem {
-  const { potentials, warm } = problem;
+function wholeBuffers(problem: PosedProblem): PosedProblem {
+  const { utility, potentials, warm } = problem;
   return {
     ...problem,
-    utility: whole(problem.utility),
+    utility:
+      utility instanceof Float32Array
+        ? whole(utility)
+        : { ...utility, agents: whole(utility.agents), tasks: whole(utility.tasks) },
     bias: problem.bias === null ? null : whole(problem.bias),
     agentActive: whole(problem.agentActive),
     taskActive: whole(problem.taskActive),

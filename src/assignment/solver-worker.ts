@@ -4,6 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { plainHardProblem } from './hard.js';
+import { withUtilities } from './positions.js';
 import { solveHard } from './solve.js';
 import { SolveTimes } from './solve-time.js';
 import type { SolveItem, SolveMessage, SolveOutcome, SolverReply, SolverThreadData } from './solver-messages.js';
@@ -26,9 +27,9 @@ function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | nu
   if (cancelled()) return { slot, result: null, failure: null, tookMs: 0 };
   const beganMs = nowMs();
   try {
-    const given = typeof item === 'number' ? slots.readProblem(slot) : item.problem;
+    const given = withUtilities(typeof item === 'number' ? slots.readProblem(slot) : item.problem);
     // Problems of one message wait for each other.
-    const budgetMs = given.budgetMs === null ? null : given.budgetMs - (beganMs - receivedMs);
+    const budgetMs = given.budgetMs === null ? null : given.budgetMs - (nowMs() - receivedMs);
     const result = solveHard({ ...given, budgetMs }, { nowMs, cancelled }, times);
     const tookMs = nowMs() - beganMs;
     if (result === null || typeof item !== 'number') return { slot, result, failure: null, tookMs };

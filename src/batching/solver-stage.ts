@@ -5,7 +5,8 @@
  * and given up at no cost. Problems that are still with the engine are counted as coming, so that a newcomer's outlook holds
  * all that will be solved before it. Past 400 lines, as the outlook and the books it is read from change together.
  */
-import { smallCells, type HardProblem, type HardResult, type HardSolver } from '../assignment/hard.js';
+import { smallCells, type HardResult, type HardSolver } from '../assignment/hard.js';
+import type { PosedProblem } from '../assignment/positions.js';
 import type { CancelSignal } from '../cancellation.js';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
@@ -49,7 +50,7 @@ export interface SolverPlace {
 
 interface SolveTicket extends QueuedJob {
   readonly place: SolverPlace;
-  readonly problem: () => HardProblem;
+  readonly problem: () => PosedProblem;
   readonly signal: CancelSignal;
   readonly resolve: (result: HardResult) => void;
   readonly reject: (error: Error) => void;
@@ -182,7 +183,7 @@ export class SolverStage {
   }
 
   /** Solves, in its turn, what `problem` then gives. PREDICTED_LATE where it can no longer be solved in time; QUEUE_FULL where it is displaced. */
-  solve(place: SolverPlace, problem: () => HardProblem, signal: CancelSignal): Promise<HardResult> {
+  solve(place: SolverPlace, problem: () => PosedProblem, signal: CancelSignal): Promise<HardResult> {
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
     const { call, ownMs, costMs } = place;

@@ -1,18 +1,19 @@
 /** The hard assignment of a request: what the solver gets, and its answer with the certificate. */
-import { type HardDemands, type HardProblem, type HardResult, smallCells } from '../assignment/hard.js';
+import { type HardDemands, type HardResult, smallCells } from '../assignment/hard.js';
+import type { PosedProblem, Positions } from '../assignment/positions.js';
 import type { JobResult } from '../batching/job.js';
 import { CoordinatorError } from '../errors.js';
 import type { AssignmentProblem, HardAnswer, Problem } from '../problem.js';
 import { countActive } from './marginals.js';
 import { outputOf } from './outputs.js';
 
-/** `result` gives the computed utility and, where the program had them, the duals. */
-export function hardProblemOf(problem: Problem, result: JobResult | null, budgetMs: number | null): HardProblem {
+/** `result` gives the utility, where a program computed it, and the duals, where it had them. */
+export function hardProblemOf(problem: Problem, result: JobResult | null, budgetMs: number | null): PosedProblem {
   const { assignment } = problem;
   if (assignment === null) throw new CoordinatorError('INTERNAL', 'a hard assignment without an assignment problem');
   return {
     ...demandsOf(problem, assignment, budgetMs),
-    utility: problem.utility === null ? outputOf(required(result), 'utility_out') : lentUtility(problem.utility.data),
+    utility: utilityOf(problem, result),
     warm:
       problem.warmStart === null
         ? null
@@ -68,12 +69,24 @@ export function churnOf(problem: Problem, taskOfAgent: Int32Array): number {
   return changed / Math.max(countActive(problem.agentActive), 1);
 }
 
+function utilityOf(problem: Problem, result: JobResult | null): Float32Array | Positions {
+  if (problem.utility !== null) return lentUtility(problem.utility.data);
+  if (result?.outputs.has('utility_out') === true) return outputOf(result, 'utility_out');
+  return positionsOf(problem);
+}
+
+/** Of agents the first e coordinates, e being the tasks' width: copies, as the request's memory may go. */
+function positionsOf({ agents, tasks }: Problem): Positions {
+  if (agents === null || tasks === null) throw new CoordinatorError('INTERNAL', 'neither a utility nor positions');
+  const width = tasks.columns;
+  if (agents.columns === width) return { width, agents: agents.data.slice(), tasks: tasks.data.slice() };
+  const first = new Float32Array(agents.rows * width);
+  for (let i = 0; i < agents.rows; i++)
+    for (let k = 0; k < width; k++) first[i * width + k] = agents.data[i * agents.columns + k]!;
+  return { width, agents: first, tasks: tasks.data.slice() };
+}
+
 /** The solver takes a large utility over; a given one borrows the request's memory, so it is copied. */
 function lentUtility(utility: Float32Array): Float32Array {
   return utility.length <= smallCells ? utility : utility.slice();
-}
-
-function required(result: JobResult | null): JobResult {
-  if (result === null) throw new CoordinatorError('INTERNAL', 'no program computed the utility');
-  return result;
 }

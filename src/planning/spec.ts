@@ -19,12 +19,13 @@ export interface TimeBudget {
 
 /**
  * The program that answers everything but grouped consensus (see `groups.ts`), or null where the engine has nothing to
- * do: a given utility with hard answers only needs no tensor program.
+ * do: hard answers alone need no program where the utility is given, or a distance, which the solvers compute themselves.
  */
 export function specOf(problem: Problem, budget: TimeBudget): ProgramSpec | null {
   const { assignment } = problem;
   const soft = assignment === null ? null : softSpecOf(problem, assignment, budget);
-  const utilityOut = assignment !== null && assignment.forms.has('HARD') && problem.utility === null;
+  const utilityOut =
+    assignment !== null && assignment.forms.has('HARD') && problem.utility === null && isBilinear(problem.policy);
   const utility = soft !== null || utilityOut ? utilitySpecOf(problem) : null;
   const projection =
     problem.projection === null || problem.policy.projection === null
@@ -58,8 +59,9 @@ export function defaultSpecs(policy: Policy): ProgramSpec[] {
     topK: forms.includes('TOP_K') ? defaultTopK : 0,
     potentials: false,
   };
+  const utilityOut = isBilinear(policy) && forms.includes('HARD');
   const utility: ProgramSpec['utility'] =
-    policy.utility === null
+    policy.utility === null || !(wantsSoft || utilityOut)
       ? null
       : bilinear === null
         ? { source: 'distance', width: paddedWidth(stateWidth) }
@@ -74,7 +76,7 @@ export function defaultSpecs(policy: Policy): ProgramSpec[] {
           ? null
           : { width: policy.projection.weight.rows, kinds: policy.projection.weight.columns },
       utility,
-      utilityOut: utility !== null && forms.includes('HARD'),
+      utilityOut,
       soft: utility !== null && wantsSoft ? soft : null,
       consensus: {
         source: responseWidth === inputWidth ? 'agents' : 'responses',
@@ -139,6 +141,11 @@ function needsDuals(problem: Problem, assignment: AssignmentProblem, budget: Tim
   const n = Math.min(problem.agentCount, problem.taskCount);
   const m = Math.max(problem.agentCount, problem.taskCount);
   return n * n * m * slowestExactMsPerUnit > budget.exactBudgetMs;
+}
+
+/** Otherwise what is computed from agents and tasks is their distance, which hard solvers compute themselves, whatever else a program does. */
+function isBilinear({ utility }: Policy): boolean {
+  return utility?.kind === 'bilinear';
 }
 
 function utilitySpecOf(problem: Problem): ProgramSpec['utility'] {

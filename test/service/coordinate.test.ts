@@ -96,7 +96,7 @@ describe('hard assignment', () => {
       unservedTasks: [],
     });
     expect(part(answer, 'assignment')['objective']).toBeCloseTo(-2 * Math.SQRT2, 5);
-    expect(part(answer, 'execution')).toMatchObject({ engine: 'onnx', batchSize: 1, bucket: 'b1 n16 m16' });
+    expect(part(answer, 'execution')).toMatchObject({ engine: 'onnx', batchSize: 1, bucket: 'b1 n16 m0' });
   });
 
   it('fills capacities, leaves agents idle where that is worth more, and reports free room', async () => {

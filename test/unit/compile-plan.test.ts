@@ -27,8 +27,8 @@ describe('a list of buckets', () => {
 it('plans the default forms and TOP_K of each policy, under names that are all different', () => {
   const plan = planPrograms(builtInPolicies(), parseBuckets('n16'));
   expect(plan.map(({ name }) => name)).toEqual([
-    'distance-hard-b1-n16-m16',
-    'distance-hard-b32-n16-m16',
+    'distance-hard-b1-n16-m0',
+    'distance-hard-b32-n16-m0',
     'distance-topk-b1-n16-m16',
     'distance-topk-b32-n16-m16',
     'reference-hard-plan-b1-n16-m16',
@@ -64,6 +64,6 @@ it('names in the report what failed and that it was stopped', () => {
   const plan = planPrograms(builtInPolicies(), parseBuckets('b1,n16')).map((one) => ({ ...one, weightBytes: 0 }));
   const outcome = { devices: null, compiled: [], failed: [{ name: plan[0]!.name, why: 'no' }], refused: null };
   const page = reportPage(makeReport(plan, outcome, { topology: 'v5e:1x1', pluginPath: 'x', interrupted: true }));
-  expect(page).toContain('- `distance-hard-b1-n16-m16`: no');
+  expect(page).toContain('- `distance-hard-b1-n16-m0`: no');
   expect(page).toContain('Stopped before the end');
 });
