@@ -110,7 +110,17 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
   const solver = createSolverPool({ threads: config.solverThreads, clock });
   const reduced = new ReducedPrograms(ladder);
   const large = createLargeSolver({ clock });
-  const coordinator = new Coordinator({ runner: batcher, solver, large, clock, metrics, reduced, engine: ladder });
+  const coordinator = new Coordinator({
+    runner: batcher,
+    solver,
+    solverThreads: config.solverThreads,
+    limits: roomLimits,
+    large,
+    clock,
+    metrics,
+    reduced,
+    engine: ladder,
+  });
   const maxMessageBytes = config.maxMessageMb * bytesPerMiB;
   const limits = {
     maxAgents: config.maxSwarm,
