@@ -33,7 +33,9 @@ function start(clock: Clock = systemClock) {
   engine.onReset((reason) => resets.push(reason));
   const load = (spec = specOf()) => engine.load({ spec, bucket, parameters: new Map() });
   const restarts = async () =>
-    (await metrics.engineRestart.get()).values.map(({ labels, value }) => [labels.reason, value]);
+    (await metrics.engineRestart.get()).values
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => [labels.reason, value]);
   return { engine, load, resets, restarts };
 }
 

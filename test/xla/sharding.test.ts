@@ -40,7 +40,8 @@ const requests: [string, ProgramRequest][] = builtInPolicies().flatMap((policy) 
   defaultSpecs(policy).flatMap((spec) => {
     const request = { spec, bucket, parameters: parametersOf(policy) };
     const form = policy.utility?.kind === 'bilinear' ? 'scaling' : 'log';
-    const everything: ProgramSpec = { ...spec, utilityOut: true, soft: { ...soft, form } };
+    const utility = spec.utility ?? ({ source: 'distance', width: spec.consensus!.width } as const);
+    const everything: ProgramSpec = { ...spec, utility, utilityOut: true, soft: { ...soft, form } };
     return [
       [policy.name, request] as [string, ProgramRequest],
       [`${policy.name}, every output, ${form}`, { ...request, spec: everything }] as [string, ProgramRequest],

@@ -43,7 +43,9 @@ function open(host = 'this one') {
   const cache = new ExecutableCache({ directory, limitBytes: 1e8, metrics, log });
   const results = async (): Promise<Record<string, number>> =>
     Object.fromEntries(
-      (await metrics.executableCache.get()).values.map(({ labels, value }) => [String(labels.result), value]),
+      (await metrics.executableCache.get()).values
+        .filter(({ value }) => value > 0)
+        .map(({ labels, value }) => [String(labels.result), value]),
     );
   return { compiler: new XlaCompiler(client, { cache, host, log }), logged, results };
 }
