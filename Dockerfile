@@ -10,7 +10,9 @@ COPY proto ./proto
 COPY src ./src
 COPY server ./server
 COPY client ./client
-RUN npm run build
+COPY deploy/release/sbom.mjs ./deploy/release/
+# The bill of materials goes into dist with the rest.
+RUN npm run build && npm run sbom
 RUN npm prune --omit=dev --no-audit --no-fund
 # ONNX Runtime ships a library for every platform (300 MB); one is used. Its CUDA libraries are not in the package and not fetched.
 RUN find node_modules/onnxruntime-node/bin -mindepth 3 -maxdepth 3 -type d ! -path "*/linux/$(node -p process.arch)" -exec rm -rf {} +
