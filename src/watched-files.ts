@@ -6,6 +6,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Clock } from './clock.js';
+import { Poller } from './poller.js';
 
 export interface WatchedFilesOptions<T> {
   readonly paths: readonly string[];
@@ -31,9 +32,7 @@ export class WatchedFiles<T> {
   /** Of the contents in service. */
   #stamp: string;
   #refused: { readonly stamp: string; told: boolean } | null = null;
-  #scan: Promise<void> = Promise.resolve();
-  #cancelPoll: () => void = () => undefined;
-  #closed = false;
+  readonly #poller: Poller;
 
   /** Reads the files once; rejects where they cannot be read or used, naming the file that cannot be read. */
   static async open<T>(options: WatchedFilesOptions<T>): Promise<WatchedFiles<T>> {
@@ -45,7 +44,8 @@ export class WatchedFiles<T> {
     this.#options = options;
     this.#current = first;
     this.#stamp = stamp;
-    this.#poll();
+    this.#poller = new Poller(options.clock, options.pollMs, () => this.#look());
+    this.#poller.start();
   }
 
   get current(): T {
@@ -54,24 +54,14 @@ export class WatchedFiles<T> {
 
   /** Looks for changes now; resolves when they are in service. Never rejects; looks do not overlap. */
   reload(): Promise<void> {
-    this.#scan = this.#scan.then(() => this.#look());
-    return this.#scan;
+    return this.#poller.lookNow();
   }
 
   close(): void {
-    this.#closed = true;
-    this.#cancelPoll();
-  }
-
-  #poll(): void {
-    if (this.#closed) return;
-    this.#cancelPoll = this.#options.clock.after(this.#options.pollMs, () => {
-      void this.reload().then(() => this.#poll());
-    });
+    this.#poller.close();
   }
 
   async #look(): Promise<void> {
-    if (this.#closed) return;
     const { paths, parse, onChange } = this.#options;
     let stamp = 'unreadable';
     try {

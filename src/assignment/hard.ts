@@ -68,16 +68,14 @@ export interface HardResult {
   readonly warmStartUsed: boolean;
 }
 
-/** N = M = `count` without any constraint; takes `utility` [N,M] over. */
-export function plainHardProblem(count: number, utility: Float32Array, solver: Solver): HardProblem {
-  const active = new Uint8Array(count).fill(1);
+/** Everybody and everything there, one agent to a task, and no constraint. */
+export function plainDemands(agentCount: number, taskCount: number, solver: Solver): HardDemands {
   return {
-    agentCount: count,
-    taskCount: count,
-    utility,
+    agentCount,
+    taskCount,
     bias: null,
-    agentActive: active,
-    taskActive: active,
+    agentActive: new Uint8Array(agentCount).fill(1),
+    taskActive: new Uint8Array(taskCount).fill(1),
     capacities: null,
     idleUtility: null,
     previous: null,
@@ -86,9 +84,12 @@ export function plainHardProblem(count: number, utility: Float32Array, solver: S
     solver,
     budgetMs: null,
     maxChange: null,
-    warm: null,
-    potentials: null,
   };
+}
+
+/** N = M = `count` without any constraint; takes `utility` [N,M] over. */
+export function plainHardProblem(count: number, utility: Float32Array, solver: Solver): HardProblem {
+  return { ...plainDemands(count, count, solver), utility, warm: null, potentials: null };
 }
 
 export interface SolveOptions {

@@ -3,7 +3,8 @@
  * bound over boxes that know the least price inside. Exact whatever the prices: a box is left out only where no point in
  * it can be better (rounding is monotone, so the bound holds bit for bit). Memory linear in the points.
  *
- * Points have positions, their order in the tree's leaves: what is near in space is near in memory.
+ * Points have positions, their order in the tree's leaves: what is near in space is near in memory. Past 400 lines, as the search in the plane
+ * is written out beside that for any width: it is where large swarms spend their time.
  */
 
 /** Points in a leaf at most. */

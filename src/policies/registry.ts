@@ -8,6 +8,7 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
+import { Poller } from '../poller.js';
 import { builtInPolicies, defaultPolicyName } from './built-in.js';
 import type { Policy, PolicySource } from './policy.js';
 import { readPolicyFile } from './policy-file.js';
@@ -56,14 +57,13 @@ export class PolicyRegistry implements PolicySource {
   /** By name; replaced whole, so a caller's list never changes under it. */
   #policies: ReadonlyMap<string, Policy>;
   #directoryReason: string | null = null;
-  #scan: Promise<void> = Promise.resolve();
-  #cancelPoll: () => void = () => {};
-  #closed = false;
+  readonly #poller: Poller;
 
   private constructor(options: PolicyRegistryOptions) {
     this.#options = options;
     this.#builtIn = new Map(builtInPolicies().map((policy) => [policy.name, policy]));
     this.#policies = this.#builtIn;
+    this.#poller = new Poller(options.clock, options.pollMs, () => this.#scanDirectory());
   }
 
   /** Loads all policies and starts to poll. Rejects where the directory cannot be read; bad files only make events. */
@@ -75,7 +75,7 @@ export class PolicyRegistry implements PolicySource {
     if (registry.#directoryReason !== null) {
       throw new Error(`policy directory ${directory}: ${registry.#directoryReason}`);
     }
-    registry.#poll();
+    registry.#poller.start();
     return registry;
   }
 
@@ -113,26 +113,17 @@ export class PolicyRegistry implements PolicySource {
 
   /** Looks for changes now; resolves when they are in service. Scans never overlap. Does not reject. */
   reload(): Promise<void> {
-    this.#scan = this.#scan.then(() => this.#scanDirectory());
-    return this.#scan;
+    return this.#poller.lookNow();
   }
 
   /** Stops polling. Policies stay readable. */
   close(): void {
-    this.#closed = true;
-    this.#cancelPoll();
-  }
-
-  #poll(): void {
-    if (this.#closed) return;
-    this.#cancelPoll = this.#options.clock.after(this.#options.pollMs, () => {
-      void this.reload().then(() => this.#poll());
-    });
+    this.#poller.close();
   }
 
   async #scanDirectory(): Promise<void> {
     const { directory } = this.#options;
-    if (directory === null || this.#closed) return;
+    if (directory === null) return;
     let names: string[];
     try {
       names = (await readdir(directory)).filter((file) => file.endsWith(suffix) && !file.startsWith('.')).sort();

@@ -1,5 +1,5 @@
 /** Hard problems for tests, from printed seeds. */
-import type { HardProblem } from '../../src/assignment/hard.js';
+import { plainDemands, type HardProblem } from '../../src/assignment/hard.js';
 
 /** Uniform numbers in [0,1), the same for the same seed everywhere. */
 export function randomFrom(seed: number): () => number {
@@ -18,25 +18,7 @@ export function hardProblem(
   utility: Float32Array,
   more: Partial<HardProblem> = {},
 ): HardProblem {
-  return {
-    agentCount,
-    taskCount,
-    utility,
-    bias: null,
-    agentActive: new Uint8Array(agentCount).fill(1),
-    taskActive: new Uint8Array(taskCount).fill(1),
-    capacities: null,
-    idleUtility: null,
-    previous: null,
-    keepBonus: 0,
-    locks: null,
-    solver: 'AUTO',
-    budgetMs: null,
-    potentials: null,
-    maxChange: null,
-    warm: null,
-    ...more,
-  };
+  return { ...plainDemands(agentCount, taskCount, 'AUTO'), utility, potentials: null, warm: null, ...more };
 }
 
 export function uniformUtility(agentCount: number, taskCount: number, seed: number): Float32Array {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { plainDemands } from '../../src/assignment/hard.js';
 import { PointTree, PriceLayer } from '../../src/assignment/price-tree.js';
 import type { SparseProblem } from '../../src/assignment/sparse-problem.js';
 import { solveSparse } from '../../src/assignment/sparse-solve.js';
@@ -12,8 +13,7 @@ function inThePlane(agentCount: number, taskCount: number, spreadMetres: number,
   const points = (count: number, metres: number): Float32Array =>
     Float32Array.from({ length: 2 * count }, () => metres * random());
   return {
-    agentCount,
-    taskCount,
+    ...plainDemands(agentCount, taskCount, 'AUTO'),
     values: {
       kind: 'distance',
       agents: points(agentCount, spreadMetres),
@@ -21,17 +21,6 @@ function inThePlane(agentCount: number, taskCount: number, spreadMetres: number,
       tasks: points(taskCount, mapMetres),
       width: 2,
     },
-    bias: null,
-    agentActive: new Uint8Array(agentCount).fill(1),
-    taskActive: new Uint8Array(taskCount).fill(1),
-    capacities: null,
-    idleUtility: null,
-    previous: null,
-    keepBonus: 0,
-    locks: null,
-    solver: 'AUTO',
-    budgetMs: null,
-    maxChange: null,
     taskPrices: null,
   };
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { plainHardProblem } from '../../src/assignment/hard.js';
+import { plainDemands, plainHardProblem } from '../../src/assignment/hard.js';
 import { distancesInto, type PosedProblem, type Positions, withUtilities } from '../../src/assignment/positions.js';
 import { SolverSlots } from '../../src/assignment/solver-slots.js';
 
@@ -24,16 +24,9 @@ const positions = fc
   );
 
 function posed(utility: Positions): PosedProblem {
-  const agentCount = utility.agents.length / utility.width;
-  const taskCount = utility.tasks.length / utility.width;
-  return {
-    ...plainHardProblem(1, new Float32Array(1), 'EXACT'),
-    agentCount,
-    taskCount,
-    agentActive: new Uint8Array(agentCount).fill(1),
-    taskActive: new Uint8Array(taskCount).fill(1),
-    utility,
-  };
+  const { agents, tasks, width } = utility;
+  const demands = plainDemands(agents.length / width, tasks.length / width, 'EXACT');
+  return { ...demands, utility, warm: null, potentials: null };
 }
 
 describe('utilities from positions', () => {
