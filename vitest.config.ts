@@ -56,6 +56,8 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts'],
     projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000), ...xlaTier(), ...deviceTier()],
     reporters: ['default'],
+    // How long a poll waits for what must come: on a busy machine a second is not enough, and waiting costs only tests that fail.
+    expect: { poll: { timeout: 15_000 } },
     // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
     env: { ORT_DISABLE_TELEMETRY: '1' },
     // Two cores: the service tier runs real servers with worker threads of their own.

@@ -219,7 +219,7 @@ describe.each([
     plugin.release();
     await expect(run).resolves.toBeDefined();
     await closed;
-    expect(livePjrtObjects()).toBe(before);
+    await expect.poll(livePjrtObjects).toBe(before);
   });
 });
 
