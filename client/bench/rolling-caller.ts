@@ -118,7 +118,7 @@ async function tick(index: number): Promise<void> {
 
 async function obey(order: RollingOrder): Promise<void> {
   if (order.kind === 'closed') {
-    reply({ kind: 'closed', ratePerSecond: await closedLoop(order.seconds) });
+    await reply({ kind: 'closed', ratePerSecond: await closedLoop(order.seconds) });
   } else if (order.kind === 'open') {
     calls = new Pace(order.callsPerSecond, (index) => client.coordinate(requestAt(index)));
     ticks = new Pace(order.ticksPerSecond, tick);
@@ -126,15 +126,21 @@ async function obey(order: RollingOrder): Promise<void> {
     const [allCalls, allTicks] = await Promise.all([calls?.stop() ?? [], ticks?.stop() ?? []]);
     const { reconnects } = stream;
     const lagsMs = calls?.lagsMs ?? [];
-    reply({ kind: 'stop', calls: allCalls, ticks: allTicks, reconnects, outOfOrder, lagsMs });
+    await reply({ kind: 'stop', calls: allCalls, ticks: allTicks, reconnects, outOfOrder, lagsMs });
     await stream.close();
     client.close();
     process.disconnect();
   }
 }
 
-function reply(message: RollingReply): void {
-  process.send!(message);
+/** Resolves when the message is written: to disconnect before that would cut off a long one. */
+function reply(message: RollingReply): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.send!(message, undefined, {}, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
 }
 
 process.on('message', (order: RollingOrder) => void obey(order));

@@ -47,10 +47,14 @@ export const rolling: Section = async (context) => {
   const endWithParent = (): void => void caller.kill();
   process.once('exit', endWithParent);
   const order = (message: RollingOrder): void => void caller.send(message);
+  const gone = once(caller, 'exit').then(([code, signal]: unknown[]): never => {
+    throw new Error(`rolling: the callers ended without an answer (${String(code ?? signal)})`);
+  });
+  gone.catch(() => undefined);
   const replyTo = async (message: RollingOrder): Promise<RollingReply> => {
     const reply = once(caller, 'message') as Promise<[RollingReply]>;
     order(message);
-    return (await reply)[0];
+    return (await Promise.race([reply, gone]))[0];
   };
   const spans: {
     readonly quietMs: number;
