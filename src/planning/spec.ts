@@ -96,8 +96,9 @@ const planarStateWidth = 4;
 function softSpecOf(problem: Problem, assignment: AssignmentProblem, budget: TimeBudget): SoftSpec | null {
   const plan = assignment.forms.has('PLAN');
   const topK = assignment.forms.has('TOP_K') ? assignment.topK : 0;
-  const potentials = needsDuals(problem, assignment, budget);
-  if (!plan && topK === 0 && !potentials) return null;
+  const isAsked = plan || topK > 0;
+  const potentials = needsDuals(problem, assignment, isAsked, budget);
+  if (!isAsked && !potentials) return null;
   const form = provesScalingSafe(problem, assignment) ? 'scaling' : 'log';
   return {
     form,
@@ -127,17 +128,25 @@ export function keepsPrevious(assignment: AssignmentProblem): boolean {
   return assignment.previous !== null && assignment.keepBonus !== 0;
 }
 
-/** The exact solver's slowest measured inputs (all agents near one corner), milliseconds per n^2 m with n <= m. */
-const slowestExactMsPerUnit = 1.3e-6;
+/** The exact solver's slowest measured inputs (500 agents near one corner), milliseconds per n^2 m with n <= m. */
+const slowestExactMsPerUnit = 3e-7;
 /** Above this many pairs Sinkhorn costs more than its duals are worth; the bound then starts from the utilities alone. */
 const mostPairsForDuals = 2048 * 2048;
 
-/** Duals certify answers that are not exact: GREEDY, and AUTO where the exact solver may not fit its time. */
-function needsDuals(problem: Problem, assignment: AssignmentProblem, budget: TimeBudget): boolean {
+/**
+ * Duals certify greedy answers. Where the exact solver may not fit its time, AUTO starts from them if Sinkhorn runs anyway: alone it takes a CPU as
+ * long as they save, and that time is missing for the assignment.
+ */
+function needsDuals(
+  problem: Problem,
+  assignment: AssignmentProblem,
+  runsSinkhorn: boolean,
+  budget: TimeBudget,
+): boolean {
   if (!assignment.forms.has('HARD')) return false;
   if (problem.agentCount * problem.taskCount > mostPairsForDuals) return false;
   if (assignment.solver === 'GREEDY') return true;
-  if (assignment.solver === 'EXACT' || budget.exactBudgetMs === null) return false;
+  if (!runsSinkhorn || assignment.solver === 'EXACT' || budget.exactBudgetMs === null) return false;
   const n = Math.min(problem.agentCount, problem.taskCount);
   const m = Math.max(problem.agentCount, problem.taskCount);
   return n * n * m * slowestExactMsPerUnit > budget.exactBudgetMs;

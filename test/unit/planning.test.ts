@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { bilinearBound } from '../../src/planning/bilinear-bound.js';
 import { chi2Quantile, sigmaFactor } from '../../src/planning/consensus-inputs.js';
+import { specOf } from '../../src/planning/spec.js';
 import type { Matrix } from '../../src/problem.js';
+import { base, decode } from '../request-fixtures.js';
 import { normalMatrix, seededNormal } from '../seeded-normal.js';
 
 /** max_i |a_i W| over active rows, computed in full. */
@@ -57,5 +59,30 @@ describe('consensus constants', () => {
   it('give the chi-squared median and 99.9 % point', () => {
     expect(chi2Quantile(64, 0)).toBeCloseTo(63.34, 1);
     expect(chi2Quantile(2, 3.0902)).toBeGreaterThan(13);
+  });
+});
+
+describe('the engine of a hard assignment by distance', () => {
+  const specFor = (
+    solver: 'AUTO' | 'GREEDY' | 'EXACT',
+    forms: readonly ('HARD' | 'TOP_K')[],
+    exactBudgetMs: number | null,
+  ) =>
+    specOf(decode({ ...base, operators: ['ASSIGNMENT'], assignment: { forms: [...forms], solver } }), {
+      exactBudgetMs,
+    });
+
+  it('has nothing to do, however little time there is', () => {
+    for (const budgetMs of [null, 40, 1e-9]) {
+      expect(specFor('AUTO', ['HARD'], budgetMs)).toBeNull();
+      expect(specFor('EXACT', ['HARD'], budgetMs)).toBeNull();
+    }
+  });
+
+  it('gives the duals that certify greedy answers, and those of the plan that it makes anyway where time is short', () => {
+    expect(specFor('GREEDY', ['HARD'], null)!.soft!.potentials).toBe(true);
+    expect(specFor('AUTO', ['HARD', 'TOP_K'], 1e-9)!.soft!.potentials).toBe(true);
+    expect(specFor('AUTO', ['HARD', 'TOP_K'], 40)!.soft!.potentials).toBe(false);
+    expect(specFor('EXACT', ['HARD', 'TOP_K'], 1e-9)!.soft!.potentials).toBe(false);
   });
 });
