@@ -79,7 +79,8 @@ export async function startChaosServer(options: ServerOptions = {}): Promise<Cha
     void exited.then((code) => {
       clearTimeout(timer);
       process.removeListener('exit', killWithParent);
-      reject(new Error(`ended with ${String(code)} before it was ready: ${errors.slice(-5).join('\n')}`));
+      const lastWords = [...errors.slice(-5), JSON.stringify(log.at(-1) ?? null)];
+      reject(new Error(`ended with ${String(code)} before it was ready: ${lastWords.join('\n')}`));
     });
   });
   const { grpcAddress, adminAddress } = await ready.catch((error: unknown) => {
