@@ -153,6 +153,16 @@ export interface CoordinatorErrorOptions {
   readonly cause?: unknown;
 }
 
+/** What an overload brings by the thousand. Taking a stack costs as much as the refusal, and says nothing that the message does not. */
+const withoutStack: ReadonlySet<ErrorCode> = new Set([
+  'QUEUE_FULL',
+  'PREDICTED_LATE',
+  'QUOTA_EXCEEDED',
+  'DEADLINE_EXPIRED',
+  'CANCELLED',
+  'SUPERSEDED',
+]);
+
 /** A failure that may be told to the caller. The message says what was expected and what came. */
 export class CoordinatorError extends Error {
   readonly code: ErrorCode;
@@ -160,7 +170,10 @@ export class CoordinatorError extends Error {
   readonly retryAfterMs: number | null;
 
   constructor(code: ErrorCode, message: string, options: CoordinatorErrorOptions = {}) {
+    const frames = Error.stackTraceLimit;
+    if (withoutStack.has(code)) Error.stackTraceLimit = 0;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Error.stackTraceLimit = frames;
     this.name = 'CoordinatorError';
     this.code = code;
     this.violations = options.violations ?? [];

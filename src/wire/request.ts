@@ -210,14 +210,14 @@ function chooseOperators(message: CoordinateRequestMessage, policy: Policy, inpu
     return new Set(operatorNames.filter((operator) => obstacle(operator, policy, inputs) === null));
   }
   for (const operator of asked) {
-    const error = obstacle(operator, policy, inputs);
-    if (error !== null) throw error;
+    const errorOf = obstacle(operator, policy, inputs);
+    if (errorOf !== null) throw errorOf();
   }
   return asked;
 }
 
-/** Why an operator cannot run, or null. A missing input comes before missing weights. */
-function obstacle(operator: Operator, policy: Policy, inputs: Inputs): CoordinatorError | null {
+/** Why an operator cannot run, or null. A missing input comes before missing weights. Errors cost much beside decoding: most are never made. */
+function obstacle(operator: Operator, policy: Policy, inputs: Inputs): (() => CoordinatorError) | null {
   const { agents, tasks, utility, responses } = inputs;
   switch (operator) {
     case 'PROJECTION':
@@ -233,15 +233,17 @@ function obstacle(operator: Operator, policy: Policy, inputs: Inputs): Coordinat
   }
 }
 
-function missingInput(field: string, operator: Operator, alternative = ''): CoordinatorError {
-  return CoordinatorError.field('REQUEST_INVALID', field, `\`${field}\`${alternative} for ${operator}`, 'none');
+function missingInput(field: string, operator: Operator, alternative = ''): () => CoordinatorError {
+  return () => CoordinatorError.field('REQUEST_INVALID', field, `\`${field}\`${alternative} for ${operator}`, 'none');
 }
 
-function missingWeights(policy: Policy, operator: Operator, weights: string): CoordinatorError {
-  const message = `policy \`${policy.name}\` has no ${weights}, which ${operator} needs`;
-  return new CoordinatorError('WEIGHTS_MISSING', message, {
-    violations: [{ field: 'policy', description: message }],
-  });
+function missingWeights(policy: Policy, operator: Operator, weights: string): () => CoordinatorError {
+  return () => {
+    const message = `policy \`${policy.name}\` has no ${weights}, which ${operator} needs`;
+    return new CoordinatorError('WEIGHTS_MISSING', message, {
+      violations: [{ field: 'policy', description: message }],
+    });
+  };
 }
 
 /** Padding must not change the answer, so widths that meet weights are exact, and distances are taken over e of d columns. */

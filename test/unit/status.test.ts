@@ -78,3 +78,10 @@ test('what the caller sent cannot make the reply unsendable', () => {
   expect(headerBytes).toBeLessThan(8000);
   expect(errorDetailsOf(reply).message).toContain('\uFFFD');
 });
+
+test('what an overload brings by the thousand takes no stack, which costs as much as the refusal; a defect has one', () => {
+  const frames = Error.stackTraceLimit;
+  expect(new CoordinatorError('PREDICTED_LATE', 'too late').stack).not.toMatch(/\n +at /);
+  expect(new CoordinatorError('INTERNAL', 'a defect').stack).toMatch(/\n +at /);
+  expect(Error.stackTraceLimit).toBe(frames);
+});
