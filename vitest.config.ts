@@ -35,7 +35,7 @@ function xlaTier(): ReturnType<typeof tier>[] {
         ? 'fetching the CPU plugin needs python3 with pip'
         : null;
   if (missing === null || process.env['CI'] !== undefined) {
-    return [tier('xla', 120_000, ['test/xla/plugin-setup.ts'])];
+    return [tier('xla', 300_000, ['test/xla/plugin-setup.ts'])];
   }
   say(`The xla tier is left out: ${missing}.`);
   return [];
@@ -54,10 +54,17 @@ function deviceTier(): ReturnType<typeof tier>[] {
 export default defineConfig({
   test: {
     globalSetup: ['test/global-setup.ts'],
-    projects: [tier('unit', 20_000), tier('property', 60_000), tier('service', 60_000), ...xlaTier(), ...deviceTier()],
+    projects: [
+      tier('unit', 60_000),
+      tier('property', 180_000),
+      tier('service', 120_000),
+      ...xlaTier(),
+      ...deviceTier(),
+    ],
     reporters: ['default'],
-    // How long a poll waits for what must come: on a busy machine a second is not enough, and waiting costs only tests that fail.
+    // How long is waited for what must come: a busy machine takes ten times as long as a quiet one, and waiting costs only tests that fail.
     expect: { poll: { timeout: 15_000 } },
+    hookTimeout: 60_000,
     // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
     env: { ORT_DISABLE_TELEMETRY: '1' },
     // Two cores: the service tier runs real servers with worker threads of their own.

@@ -44,7 +44,7 @@ afterEach(async () => {
   plugin.release();
   await Promise.all(engines.splice(0).map((engine) => engine.close()));
   await expect.poll(livePjrtObjects).toBe(before);
-  expect(plugin.ledger.live()).toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
 });
 
 async function open(devices: number, clock: Clock = systemClock): Promise<XlaEngine> {

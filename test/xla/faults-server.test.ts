@@ -159,7 +159,7 @@ afterEach(async () => {
   plugin.release();
   await stop();
   await expect.poll(livePjrtObjects, { message: 'objects by the bridge’s count' }).toBe(0);
-  expect(plugin.ledger.live(), 'objects by the plugin’s count').toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
   expect(plugin.liveErrors).toBe(0);
   expect(plugin.ledger.violations).toEqual([]);
   expect(unhandled).toEqual([]);

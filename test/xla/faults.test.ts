@@ -74,7 +74,7 @@ afterEach(async () => {
   plugin.release();
   await Promise.all(engines.splice(0).map((engine) => engine.close()));
   await expect.poll(livePjrtObjects, { message: 'objects by the bridge’s count' }).toBe(before);
-  expect(plugin.ledger.live(), 'objects by the plugin’s count').toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
   expect(plugin.liveErrors).toBe(0);
   expect(plugin.ledger.violations).toEqual([]);
   expect(unhandled).toEqual([]);
@@ -100,7 +100,7 @@ test('a device that cannot be opened is ENGINE_FAILED with the plugin’s words,
   });
   plugin.arm({ at: 'Client_AddressableDevices', how: 'error', code: 'INTERNAL', message: 'no answer' });
   expect(await failure(open())).toMatchObject({ code: 'ENGINE_FAILED' });
-  expect(plugin.ledger.live()).toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
   await expect((await open()).load({ spec, bucket: small, parameters })).resolves.toBeDefined();
 });
 
@@ -257,7 +257,7 @@ test('a device that fails now and then is not lost, one that fails three times i
   expect(reasons).toEqual(['device_lost']);
   expect(engine.lost).toBe('device cpu keeps failing: PJRT_LoadedExecutable_Execute: INTERNAL: injected');
   await engine.close();
-  expect(plugin.ledger.live()).toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
 });
 
 test('closing an engine whose device keeps failing waits for what hangs no longer than until it counts as hung', async () => {

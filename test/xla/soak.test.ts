@@ -90,6 +90,6 @@ test('every object of a thousand executions is destroyed, by the plugin’s own 
   await expect.poll(() => plugin.ledger.live()).toEqual(before);
   expect(plugin.ledger.total('buffer')).toBeGreaterThan(1_000 * program.signature.outputs.length);
   await engine.close();
-  expect(plugin.ledger.live()).toEqual({});
+  await expect.poll(() => plugin.ledger.live(), { message: 'objects by the plugin’s count' }).toEqual({});
   expect(plugin.ledger.violations).toEqual([]);
 });
