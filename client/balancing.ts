@@ -61,7 +61,8 @@ function numeric(address: string): { readonly family: 'ipv4' | 'ipv6'; readonly 
 
 export interface ServiceConfigOptions {
   readonly balancing: Balancing;
-  readonly ejectOutliers: boolean;
+  /** Null: none is left out. */
+  readonly outliers: OutlierEjection | null;
   readonly retries: number;
   readonly retryBudget: RetryBudget;
   /** Null: calls are retried instead. */
@@ -72,14 +73,39 @@ export interface ServiceConfigOptions {
 const firstPause = { round_robin: '0.05s', pick_first: '0.1s' } as const;
 const retryable = ['UNAVAILABLE'];
 
-/** A replica that fails more than half of at least 20 calls within 5 s is left out for 10 s, longer if it does so again. */
-const outliers = {
-  interval: { seconds: 5, nanos: 0 },
-  base_ejection_time: { seconds: 10, nanos: 0 },
-  max_ejection_time: { seconds: 60, nanos: 0 },
-  max_ejection_percent: 34,
-  failure_percentage_ejection: { threshold: 50, enforcement_percentage: 100, minimum_hosts: 2, request_volume: 20 },
-};
+/** A replica that fails more than half of at least 20 calls within an interval is left out for a time, longer if it does so again. */
+export interface OutlierEjection {
+  /** Milliseconds, 5000 where left out. Where calls are few it takes a longer one to see 20 of them. */
+  readonly intervalMs?: number;
+  /** Milliseconds that it is left out the first time, 10 000 where left out; it ends with an interval. */
+  readonly ejectionMs?: number;
+}
+
+const defaultIntervalMs = 5000;
+const defaultEjectionMs = 10_000;
+/** What a replica that fails again and again is left out for at most, as a multiple of the first time. */
+const longestEjection = 6;
+
+/** @throws RangeError where a time is not a positive, finite number. */
+function outlierDetection({
+  intervalMs = defaultIntervalMs,
+  ejectionMs = defaultEjectionMs,
+}: OutlierEjection): Readonly<Record<string, unknown>> {
+  return {
+    interval: duration('ejectOutliers.intervalMs', intervalMs),
+    base_ejection_time: duration('ejectOutliers.ejectionMs', ejectionMs),
+    max_ejection_time: duration('ejectOutliers.ejectionMs', longestEjection * ejectionMs),
+    // Another is left out while fewer than this are: of three, one.
+    max_ejection_percent: 33,
+    failure_percentage_ejection: { threshold: 50, enforcement_percentage: 100, minimum_hosts: 2, request_volume: 20 },
+  };
+}
+
+function duration(name: string, ms: number): { readonly seconds: number; readonly nanos: number } {
+  if (!(ms > 0 && Number.isFinite(ms)))
+    throw new RangeError(`${name}: expected a positive, finite number, received ${ms}`);
+  return { seconds: Math.floor(ms / 1000), nanos: Math.round((ms % 1000) * 1e6) };
+}
 
 /** For `grpc.service_config`. Streams are in no method config: they reconnect by themselves. */
 export function serviceConfig(options: ServiceConfigOptions): object {
@@ -111,9 +137,10 @@ export function serviceConfig(options: ServiceConfigOptions): object {
   };
 }
 
-function balancer({ balancing, ejectOutliers }: ServiceConfigOptions): object {
+function balancer({ balancing, outliers }: ServiceConfigOptions): object {
   if (balancing === 'pick_first') return { pick_first: {} };
   const turns = { round_robin: {} };
-  const child = ejectOutliers ? { outlier_detection: { ...outliers, child_policy: [turns] } } : turns;
+  const child =
+    outliers === null ? turns : { outlier_detection: { ...outlierDetection(outliers), child_policy: [turns] } };
   return { [replicaPolicy]: { child_policy: [child] } };
 }

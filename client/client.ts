@@ -12,7 +12,7 @@ import {
 } from '@grpc/grpc-js';
 import { systemClock } from '../src/clock.js';
 import { Attempts } from './attempts.js';
-import { type Balancing, serviceConfig, targetOf } from './balancing.js';
+import { type Balancing, type OutlierEjection, serviceConfig, targetOf } from './balancing.js';
 import { CoordinatorCallError, fromServiceError } from './call-error.js';
 import { channelOptions } from './channel-options.js';
 import { isConnectionLoss } from './connection-loss.js';
@@ -25,7 +25,7 @@ import { RetryBudget, type RetryBudgetOptions } from './retry-budget.js';
 import type { CoordinateAnswer, CoordinateRequest, PolicyInfo } from './request.js';
 import { decodeAnswer, decodePolicies, encodeRequest } from './wire-format.js';
 
-export { type Balancing } from './balancing.js';
+export { type Balancing, type OutlierEjection } from './balancing.js';
 export { CoordinatorCallError, type FieldViolation, type GrpcCode } from './call-error.js';
 export { type CoordinatorStream, type Reconnect, type StreamOptions, type TickOptions } from './coordinator-stream.js';
 export { type ClientAccess, type ClientTls, tokenFile } from './credentials.js';
@@ -52,10 +52,10 @@ export interface ClientOptions extends ClientAccess {
    */
   readonly hedging?: HedgingOptions;
   /**
-   * Whether a replica most of whose calls fail is left out for a while (`round_robin` only). Every status but OK counts, also of requests
-   * that are at fault themselves. False where left out: health says what is to be known of our own servers.
+   * Whether a replica most of whose calls fail is left out for a while (`round_robin` only), a third of them at most. Every status but OK
+   * counts, also of requests that are at fault themselves. False where left out: health says what is to be known of our own servers.
    */
-  readonly ejectOutliers?: boolean;
+  readonly ejectOutliers?: boolean | OutlierEjection;
   /**
    * Metadata sent with every call and every stream, asked for when one is opened: for a trace that the caller's process has, see
    * docs/observability.md.
@@ -142,7 +142,7 @@ export class CoordinatorClient {
     const open = (hedging: HedgeBudget | null): Client => {
       const config = serviceConfig({
         balancing: this.#balancing,
-        ejectOutliers: options.ejectOutliers ?? false,
+        outliers: outliersOf(options.ejectOutliers ?? false),
         retries: this.#retries,
         retryBudget: this.#budget,
         hedging,
@@ -357,6 +357,10 @@ export class CoordinatorClient {
       }
     });
   }
+}
+
+function outliersOf(option: boolean | OutlierEjection): OutlierEjection | null {
+  return typeof option === 'object' ? option : option ? {} : null;
 }
 
 function cancelled(requestId: string, signal: AbortSignal): CoordinatorCallError {

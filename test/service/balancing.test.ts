@@ -185,6 +185,50 @@ describe('retries', () => {
   });
 });
 
+describe('a replica most of whose calls fail', () => {
+  const callsOfALook = 90;
+  const slowly = { timeout: 60_000 };
+
+  /** Which of the replicas get none of many calls; whether these are answered does not matter. */
+  async function leftOut(replicas: readonly FakeServer[], client: CoordinatorClient): Promise<number[]> {
+    const before = arrivals(replicas);
+    await Promise.allSettled(Array.from({ length: callsOfALook }, () => client.coordinate(request)));
+    return arrivals(replicas).flatMap((count, i) => (count === before[i] ? [i] : []));
+  }
+
+  it(
+    'is left out though it says that it serves, a third of them at a time, and is taken back',
+    { timeout: 150_000 },
+    async () => {
+      const { replicas, client } = await start(3, {
+        retries: 0,
+        deadlineMs: 30_000,
+        // Long enough for 20 calls of each on a machine that does much else.
+        ejectOutliers: { intervalMs: 2000, ejectionMs: 1000 },
+      });
+      await spreadOver(replicas, client);
+      for (const { core } of replicas.slice(1)) core.refused = new CoordinatorError('ENGINE_FAILED', 'broken');
+      const seen: number[][] = [];
+      const look = async (): Promise<number> => seen[seen.push(await leftOut(replicas, client)) - 1]!.length;
+      await expect.poll(look, slowly).toBe(1);
+      expect(seen.every((indices) => indices.length <= 1 && !indices.includes(0))).toBe(true);
+      // Those who do not ask for it leave none out.
+      const other = clientOf(replicas, { retries: 0, deadlineMs: 30_000 });
+      await expect.poll(() => leftOut(replicas, other), slowly).toEqual([]);
+
+      for (const { core } of replicas) core.refused = null;
+      await expect.poll(() => leftOut(replicas, client), slowly).toEqual([]);
+    },
+  );
+
+  it('is refused a time that is none', () => {
+    const ejectOutliers = { intervalMs: 0 };
+    expect(() => new CoordinatorClient(['127.0.0.1:1', '127.0.0.1:2'], { ejectOutliers })).toThrow(
+      'ejectOutliers.intervalMs: expected a positive, finite number, received 0',
+    );
+  });
+});
+
 describe('hedging', () => {
   it('sends a slow call to another replica, answers once, and cancels the slow attempt', async () => {
     const { replicas, client } = await start(2, { hedging: { delayMs: 30 } });

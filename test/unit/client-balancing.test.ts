@@ -34,7 +34,7 @@ describe('the balancer in the service config', () => {
     registerReplicaPolicy();
     const config = serviceConfig({
       balancing,
-      ejectOutliers,
+      outliers: ejectOutliers ? {} : null,
       retries: 3,
       retryBudget: new RetryBudget(),
       hedging: null,
