@@ -1,6 +1,6 @@
 /** docs/survival.md: a page of sections, each written by the command that measured it. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../src/package-root.js';
 
@@ -20,10 +20,11 @@ What was promised and what was seen when it was killed, cut off, flooded, lied t
 that it names; a short part of each runs in CI (\`test/service/chaos.test.ts\`, \`test/unit/fuzz-corpus.test.ts\`).
 `;
 
-/** Date, processor, cores and Node, as every record of a measurement says them. */
+/** Date, processor, cores, Node and how much wanted to run in the last minutes, as every record of a measurement says them. */
 export function whereAndWhen(): string {
   const model = cpus()[0]?.model.trim() ?? 'unknown processor';
-  return `${new Date().toISOString().slice(0, 10)}, ${model}, ${availableParallelism()} cores, Node ${process.version}`;
+  const machine = `${model}, ${availableParallelism()} cores, Node ${process.version}`;
+  return `${new Date().toISOString().slice(0, 10)}, ${machine}, load average ${loadavg()[1]!.toFixed(0)}`;
 }
 
 /** Replaces a section's text (Markdown below its heading) and leaves the others as they are. */

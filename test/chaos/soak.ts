@@ -243,7 +243,7 @@ function textOf(all: readonly Sample[], summary: string, faults: readonly string
   const criterion = limits
     .map(({ of, factor, plus }) => `${of} ${factor === 1 ? '' : `x ${factor} `}+ ${plus}`)
     .join(', ');
-  return `${all.at(-1)!.atSeconds} s of mixed load on ${engine} (${whereAndWhen()}, beside other work): ${knownCallers} callers whose answers are known, ${mixedCallers} with
+  return `${all.at(-1)!.atSeconds} s of mixed load on ${engine} (${whereAndWhen()}): ${knownCallers} callers whose answers are known, ${mixedCallers} with
 calls of ${sizes.join(', ')} members of which 15 % have too little time and 10 % are wrong, ${streams} with streams whose members join and leave and of which a third is cancelled.
 ${summary}. **${faults.length === 0 ? 'Nothing grew, every answer was right.' : faults.slice(0, 5).join('; ')}**
 
