@@ -3,7 +3,13 @@
  * that looks inside grpc-js (`http2Servers` and `commonServerOptions`, present in the pinned 1.14.7) and its streams (`_readableState`);
  * tests show that it is effective.
  */
-import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session } from 'node:http2';
+import {
+  constants,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
@@ -14,6 +20,7 @@ import type { Metrics } from '../src/metrics.js';
 import type { CallGate } from './call-gate.js';
 import { certificateNamesOf } from './client-certificate.js';
 import { limitPings } from './connection-guard.js';
+import type { StatusReply } from './status.js';
 import type { Connections } from './unread-answers.js';
 
 /**
@@ -53,7 +60,7 @@ export interface GrpcServerOptions {
   /** Longest time in milliseconds that calls of a method have, by its path; also where they set none. */
   readonly deadlines?: ReadonlyMap<string, number>;
   /** What calls pass first; null: nothing. */
-  readonly gate?: Pick<CallGate, 'interceptor'> | null;
+  readonly gate?: Pick<CallGate, 'interceptor' | 'refusalOf'> | null;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, 'connectionsOpen' | 'connectionsRefused'>;
 }
@@ -98,6 +105,7 @@ export class GrpcServer implements Connections {
   readonly server: Server;
   /** By the name that calls give their connection. */
   readonly #sessions = new Map<string, ServerHttp2Session>();
+  readonly #peers = new WeakMap<object, string>();
   /** Names in clients' certificates, likewise; connections without one are left out. */
   readonly #certificateNames = new Map<string, readonly string[]>();
   readonly #options: GrpcServerOptions;
@@ -144,8 +152,7 @@ export class GrpcServer implements Connections {
       http2Server.on('drop', () => metrics.connectionsRefused.inc({ reason: 'limit' }));
       http2Server.on('tlsClientError', () => metrics.connectionsRefused.inc({ reason: 'handshake' }));
       http2Server.on('session', (session) => this.#accept(session));
-      // Before grpc-js's own listener, which reads the header.
-      http2Server.prependListener('stream', (_stream, headers) => clampTimeout(headers, this.#deadlines));
+      this.#stepInFront(http2Server);
     }
     const [first] = http2Servers.keys();
     const bound = first?.address() as AddressInfo | null | undefined;
@@ -169,11 +176,29 @@ export class GrpcServer implements Connections {
     for (const session of this.#sessions.values()) session.destroy(undefined, constants.NGHTTP2_CANCEL);
   }
 
+  /** Sees each call before grpc-js's own listener, which gets those that are not refused on their headers. */
+  #stepInFront(http2Server: Http2Server): void {
+    const inner = http2Server.listeners('stream') as ((...event: unknown[]) => void)[];
+    http2Server.removeAllListeners('stream');
+    const { gate = null } = this.#options;
+    http2Server.on('stream', (stream, headers, ...rest) => {
+      const peerOf = (): string => (stream.session === undefined ? '' : (this.#peers.get(stream.session) ?? ''));
+      const refusal = gate?.refusalOf(headers[':path'] ?? '', peerOf, headers) ?? null;
+      if (refusal !== null) {
+        refuse(stream, refusal);
+        return;
+      }
+      clampTimeout(headers, this.#deadlines);
+      for (const listener of inner) listener.call(http2Server, stream, headers, ...rest);
+    });
+  }
+
   #accept(session: ServerHttp2Session): void {
     session.setLocalWindowSize(connectionWindowBytes);
     const { remoteAddress, remotePort } = session.socket;
     const peer = `${remoteAddress}:${remotePort}`;
     this.#sessions.set(peer, session);
+    this.#peers.set(session, peer);
     const { config, clock, metrics } = this.#options;
     metrics.connectionsOpen.inc();
     const onClosed = (): void => metrics.connectionsRefused.inc({ reason: 'pings' });
@@ -201,6 +226,22 @@ export class GrpcServer implements Connections {
 /** Has the requests of a stream read one ahead of whoever takes them, whatever their size; Node would read sixteen. Before the first is read. */
 export function readOneAhead(call: Readable): void {
   (call as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 1;
+}
+
+/** Answers with nothing but the status, as grpc-js does; what still comes of the request is let go. */
+function refuse(stream: ServerHttp2Stream, { code, details, metadata }: StatusReply): void {
+  // The caller may be gone.
+  stream.once('error', () => undefined);
+  if (stream.destroyed || stream.closed) return;
+  const headers = {
+    ':status': 200,
+    'content-type': 'application/grpc+proto',
+    'grpc-status': code,
+    'grpc-message': encodeURI(details),
+    ...metadata.toHttp2Headers(),
+  };
+  stream.respond(headers, { endStream: true });
+  stream.resume();
 }
 
 /**

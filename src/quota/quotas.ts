@@ -68,12 +68,17 @@ export class Quotas {
 
   /** One request, and a place among the concurrent calls until the function that is returned is called. Throws QUOTA_EXCEEDED. */
   enterCall(tenant: string): () => void {
-    return this.#enter(tenant, 'concurrentCalls', true);
+    return this.#enter(tenant, 'concurrentCalls');
   }
 
   /** A place among the streams until the function that is returned is called. Throws QUOTA_EXCEEDED. */
   enterStream(tenant: string): () => void {
-    return this.#enter(tenant, 'streams', false);
+    return this.#enter(tenant, 'streams');
+  }
+
+  /** Throws what `enterCall` (for `concurrentCalls`) or `enterStream` (for `streams`) would throw now, and counts it likewise. Takes nothing. */
+  assertRoom(tenant: string, place: QuotaCount): void {
+    this.#assertRoom(this.#accountsOf(tenant), place, this.#clock.nowMs());
   }
 
   /** What a request carries, and for a tick of a stream the request itself. All or nothing. Throws QUOTA_EXCEEDED or QUOTA_TOO_SMALL. */
@@ -92,22 +97,26 @@ export class Quotas {
     return this.#limitsAgentStates;
   }
 
-  #enter(tenant: string, place: QuotaCount, isRequest: boolean): () => void {
+  #enter(tenant: string, place: QuotaCount): () => void {
     const nowMs = this.#clock.nowMs();
     const accounts = this.#accountsOf(tenant);
-    for (const account of accounts) {
-      this.#assertNone(account.crowdOf(place), account, 1);
-      if (isRequest) this.#assertNone(account.shortageOf('requestsPerSecond', 1, nowMs), account, 1);
-    }
+    this.#assertRoom(accounts, place, nowMs);
     for (const account of accounts) {
       account.enter(place);
-      if (isRequest) account.take('requestsPerSecond', 1, nowMs);
+      if (isRequest(place)) account.take('requestsPerSecond', 1, nowMs);
     }
     let isIn = true;
     return () => {
       if (isIn) for (const account of accounts) account.leave(place);
       isIn = false;
     };
+  }
+
+  #assertRoom(accounts: readonly QuotaAccount[], place: QuotaCount, nowMs: number): void {
+    for (const account of accounts) {
+      this.#assertNone(account.crowdOf(place), account, 1);
+      if (isRequest(place)) this.#assertNone(account.shortageOf('requestsPerSecond', 1, nowMs), account, 1);
+    }
   }
 
   #assertNone(shortage: Shortage | null, { label }: QuotaAccount, amount: number): void {
@@ -146,4 +155,9 @@ export class Quotas {
     this.#nextForgetMs = nowMs + forgetPauseMs;
     for (const [name, account] of this.#strangers) if (account.isIdle(nowMs)) this.#strangers.delete(name);
   }
+}
+
+/** The requests of a stream are its ticks. */
+function isRequest(place: QuotaCount): boolean {
+  return place === 'concurrentCalls';
 }

@@ -142,6 +142,24 @@ test('a JSON web token lets in while its issuer, audience and time are right, wi
   expect(reasonOf(await call(await jwt({ scope: 'coordinate' })))).toBe('answered');
 });
 
+test('while strangers flood the server, whoever is known gets in by token, certificate or web token, and each stranger is told why', async () => {
+  const strangers = await Promise.all(Array.from({ length: 30 }, () => call(createToken())));
+  const expected = 'UNAUTHENTICATED CREDENTIALS_REFUSED';
+  expect(strangers.map(reasonOf)).toEqual(strangers.map(() => expected));
+  // Within the second for which calls are looked at as soon as their headers are there, or after it: the answers are the same.
+  expect(reasonOf(await call(tokens.coordinator))).toBe('answered');
+  const known = files.authority.issue({ commonName: 'x', names: ['dns:sim-1.example'] });
+  expect(reasonOf(await call(null, { credentials: files.credentials(known) }))).toBe('answered');
+  expect(reasonOf(await call(createToken()))).toBe(expected);
+  expect(reasonOf(await call(await jwt({ scope: 'coordinate' })))).toBe('answered');
+  expect(reasonOf(await call(createToken()))).toBe(expected);
+  expect(reasonOf(await call(await jwt({ scope: 'coordinate', iss: 'somebody else' })))).toBe(expected);
+  expect(reasonOf(await call(null))).toBe('UNAUTHENTICATED CREDENTIALS_MISSING');
+  const metrics = await (await fetch(`http://${fake.server.adminAddress}/metrics`)).text();
+  expect(metrics).toContain(`coordinate_access_refused_total{reason="credentials_refused"} ${strangers.length + 3}`);
+  expect(fake.core.decoded).toBe(3);
+});
+
 test('tokens are added and revoked live, and a file that does not parse changes nothing but the log', async () => {
   const added = createToken();
   files.write('access.jsonl', accessFile(accessLine('new', { sha256: tokenDigest(added) })));

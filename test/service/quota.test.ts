@@ -55,6 +55,30 @@ test('a request beyond the rate is refused before it is decoded, with the time a
   expect(metrics).toContain('coordinate_shed_total{reason="quota"} 1');
 });
 
+test('in a flood each refusal says and counts what the first did, however large its request, and takes nothing of the quota', async () => {
+  const { core, server } = await start({ tenants: { a: { requestsPerSecond: 0.01 }, b: { requestsPerSecond: 1e6 } } });
+  expect(reasonOf(await call('a'))).toBeNull();
+  const first = (await call('a')).error!;
+  const flood = 40;
+  const outcomes = await Promise.all(
+    Array.from({ length: flood }, (_, index) => call('a', Buffer.alloc(index % 4 === 0 ? 2 ** 20 : 100))),
+  );
+  for (const { error } of outcomes) {
+    expect(error?.code).toBe(grpc.status.RESOURCE_EXHAUSTED);
+    expect(error!.details).toBe(first.details);
+    const { reason, retryAfterMs } = errorDetailsOf(error!);
+    expect(reason).toBe('QUOTA_EXCEEDED');
+    expect(Number(error!.metadata.get('grpc-retry-pushback-ms')[0])).toBe(retryAfterMs);
+    expect(retryAfterMs).toBeLessThanOrEqual(100_000);
+  }
+  const others = await Promise.all(Array.from({ length: 8 }, () => call('b')));
+  expect(others.map(reasonOf)).toEqual(others.map(() => null));
+  expect(core.decoded).toBe(1 + others.length);
+  const metrics = await (await fetch(`http://${server.adminAddress}/metrics`)).text();
+  expect(metrics).toContain(`coordinate_quota_refused_total{tenant="a",limit="requestsPerSecond"} ${1 + flood}`);
+  expect(metrics).toContain(`coordinate_request_duration_seconds_count{code="RESOURCE_EXHAUSTED"} ${1 + flood}`);
+});
+
 test('waiting for as long as one is told is enough', async () => {
   await start({ tenants: { a: { requestsPerSecond: 4, burstSeconds: 0.25 } } });
   expect(reasonOf(await call('a'))).toBeNull();
