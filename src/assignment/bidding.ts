@@ -9,6 +9,9 @@ export class Bidding {
   readonly #meter: WorkMeter;
   /** [n] of a row with a place: its bid, the price up to which it is sure (but for `raise`) to want no other column more. */
   readonly #bid: Float64Array;
+  /** [n] the two best columns when the whole row was read last, read first the next time: nearly all others are seen to be dearer then. -1: none. */
+  readonly #bestBefore: Int32Array;
+  readonly #secondBefore: Int32Array;
   /** The last choice: its column and reduced cost, and that of the second best. */
   #column = -1;
   #best = Infinity;
@@ -19,6 +22,8 @@ export class Bidding {
     this.#lists = lists;
     this.#meter = meter;
     this.#bid = new Float64Array(state.rows);
+    this.#bestBefore = new Int32Array(state.rows).fill(-1);
+    this.#secondBefore = new Int32Array(state.rows).fill(-1);
   }
 
   /** Says that `row` holds a column which is its best at the price of now, by an unknown margin. */
@@ -121,6 +126,24 @@ export class Bidding {
     let best = Infinity;
     let second = idleCost;
     let chosen = -1;
+    let runnerUp = -1;
+    const before = this.#bestBefore[row]!;
+    const beside = this.#secondBefore[row]!;
+    if (beside >= 0) {
+      const one = costs[base + before]! + price[before]!;
+      const other = costs[base + beside]! + price[beside]!;
+      const isOne = one < other || (one === other && room[before]! >= room[beside]!);
+      const least = isOne ? one : other;
+      if (least < idleCost) {
+        best = least;
+        chosen = isOne ? before : beside;
+        const more = isOne ? other : one;
+        if (more < idleCost) {
+          second = more;
+          runnerUp = isOne ? beside : before;
+        }
+      }
+    }
     const last = width - 4;
     for (let column = 0; column < width; column++) {
       // Most columns are of no interest, four at a time.
@@ -135,16 +158,23 @@ export class Bidding {
       }
       if (column >= width) break;
       const value = costs[base + column]! + price[column]!;
-      if (value >= second) continue;
+      if (value >= second || column === chosen) continue;
       if (value < best) {
-        if (best < second) second = best;
+        second = best < second ? best : second;
+        runnerUp = chosen;
         best = value;
         chosen = column;
       } else {
         second = value;
-        if (value === best && room[chosen] === 0 && room[column]! > 0) chosen = column;
+        runnerUp = column;
+        if (value === best && room[chosen] === 0 && room[column]! > 0) {
+          runnerUp = chosen;
+          chosen = column;
+        }
       }
     }
+    this.#bestBefore[row] = chosen;
+    this.#secondBefore[row] = runnerUp;
     this.#meter.work += width;
     this.#best = best;
     this.#second = second;

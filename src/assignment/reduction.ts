@@ -261,11 +261,26 @@ function copyWithin(
   high: number,
 ): number {
   let column = start;
+  for (; column + 3 < width; column += 4) {
+    const at = to + column;
+    const a = from + column;
+    const first = idle - utility[a]!;
+    const second = idle - utility[a + 1]!;
+    const third = idle - utility[a + 2]!;
+    const fourth = idle - utility[a + 3]!;
+    cost[at] = first;
+    cost[at + 1] = second;
+    cost[at + 2] = third;
+    cost[at + 3] = fourth;
+    if (first >= low && first <= high && second >= low && second <= high) {
+      if (third >= low && third <= high && fourth >= low && fourth <= high) continue;
+    }
+    break;
+  }
   for (; column < width; column++) {
     const value = idle - utility[from + column]!;
     cost[to + column] = value;
-    if (value >= low) if (value <= high) continue;
-    break;
+    if (!(value >= low && value <= high)) break;
   }
   return column;
 }
