@@ -1,102 +1,19 @@
 /**
  * A k-d tree over points that have prices: the points with the greatest -distance - price to a place, by branch and
  * bound over boxes that know the least price inside. Exact whatever the prices: a box is left out only where no point in
- * it can be better (rounding is monotone, so the bound holds bit for bit). Memory linear in the points.
+ * it can be better (rounding is monotone, so the bound of a box holds bit for bit; that of a plane has a margin). Memory linear in the points.
  *
- * Points have positions, their order in the tree's leaves: what is near in space is near in memory. Past 400 lines, as the search in the plane
- * is written out beside that for any width: it is where large swarms spend their time.
+ * In the plane, where large swarms are, the search is written out beside that for any width, and once more for prices that fall as distances grow:
+ * that makes it past 400 lines.
  */
+import type { PointTree } from './point-tree.js';
+import { margin, planeNumbers, PricePlanes } from './price-planes.js';
 
-/** Points in a leaf at most. */
-const leafSize = 8;
 /** Nodes on the way down, twice: more than any tree of 2^31 points needs. */
 const stackSize = 128;
-
-/** The tree itself; shared by all layers of prices over the same points. */
-export class PointTree {
-  readonly count: number;
-  readonly width: number;
-  /** [count] position -> row of the input. */
-  readonly rowAt: Int32Array;
-  /** [count,width] by position. */
-  readonly points: Float64Array;
-  nodeCount = 1;
-  /** [nodes] first of two children, which are neighbours and come after their parent; 0 in a leaf. */
-  readonly child: Int32Array;
-  readonly parent: Int32Array;
-  /** [nodes] positions from, to. */
-  readonly from: Int32Array;
-  readonly to: Int32Array;
-  /** [nodes,2 width] least and greatest coordinates, one after the other. */
-  readonly boxes: Float64Array;
-  /** [count] leaf of a position. */
-  readonly leafAt: Int32Array;
-
-  /** `data` [*,stride], of which the first `width` columns of each of `rows` are a point. All finite. */
-  constructor(data: Float32Array, stride: number, width: number, rows: Int32Array) {
-    const count = rows.length;
-    this.count = count;
-    this.width = width;
-    this.rowAt = rows.slice();
-    const points = new Float64Array(count * width);
-    for (let at = 0; at < count; at++) {
-      const start = rows[at]! * stride;
-      for (let c = 0; c < width; c++) points[at * width + c] = data[start + c]!;
-    }
-    // Halving stops at leafSize, so a leaf holds more than half of it (but for a tree of one leaf).
-    const nodes = 2 * Math.ceil((2 * count) / leafSize) + 1;
-    this.child = new Int32Array(nodes);
-    this.parent = new Int32Array(nodes).fill(-1);
-    this.from = new Int32Array(nodes);
-    this.to = new Int32Array(nodes);
-    this.boxes = new Float64Array(nodes * 2 * width);
-    this.leafAt = new Int32Array(count);
-    const order = Int32Array.from(rows, (_, at) => at);
-    this.#build(points, order, 0, 0, count);
-    this.points = new Float64Array(count * width);
-    for (let at = 0; at < count; at++) {
-      const old = order[at]!;
-      this.rowAt[at] = rows[old]!;
-      for (let c = 0; c < width; c++) this.points[at * width + c] = points[old * width + c]!;
-    }
-  }
-
-  #build(points: Float64Array, order: Int32Array, node: number, from: number, to: number): void {
-    const { width, boxes } = this;
-    this.from[node] = from;
-    this.to[node] = to;
-    let axis = 0;
-    let widest = -1;
-    for (let c = 0; c < width; c++) {
-      let least = Infinity;
-      let greatest = -Infinity;
-      for (let at = from; at < to; at++) {
-        const value = points[order[at]! * width + c]!;
-        if (value < least) least = value;
-        if (value > greatest) greatest = value;
-      }
-      boxes[2 * (node * width + c)] = least;
-      boxes[2 * (node * width + c) + 1] = greatest;
-      if (greatest - least > widest) {
-        widest = greatest - least;
-        axis = c;
-      }
-    }
-    if (to - from <= leafSize) {
-      for (let at = from; at < to; at++) this.leafAt[at] = node;
-      return;
-    }
-    const middle = (from + to) >>> 1;
-    select(points, width, axis, order, from, to - 1, middle);
-    const child = this.nodeCount;
-    this.nodeCount += 2;
-    this.child[node] = child;
-    this.parent[child] = node;
-    this.parent[child + 1] = node;
-    this.#build(points, order, child, from, middle);
-    this.#build(points, order, child + 1, middle, to);
-  }
-}
+/** After so many searches that took more steps than this on average, prices are looked at through planes. */
+const trialSearches = 1024;
+const manySteps = 100;
 
 /**
  * Prices over a tree's points. Boxes and points are kept together with their prices, so that a search finds what it needs
@@ -112,6 +29,10 @@ export class PriceLayer {
   readonly #nodes: Float64Array;
   /** [count, width + 1] point and price. */
   readonly #leaves: Float64Array;
+  /** Null until they are worth their cost, which evenly spread bidders would never get back. */
+  #planes: PricePlanes | null = null;
+  #searches = 0;
+  #steps = 0;
   readonly #stackNode = new Int32Array(stackSize);
   readonly #stackBound = new Float64Array(stackSize);
 
@@ -129,7 +50,7 @@ export class PriceLayer {
     }
   }
 
-  /** Makes the boxes know `prices` again. O(count) */
+  /** Makes the boxes know `prices` again. O(count), with planes O(count log count). */
   refresh(): void {
     const { child, nodeCount, width, count } = this.tree;
     const nodes = this.#nodes;
@@ -142,6 +63,7 @@ export class PriceLayer {
           ? this.#leastInLeaf(node)
           : Math.min(nodes[first * stride + 2 * width]!, nodes[(first + 1) * stride + 2 * width]!);
     }
+    this.#planes?.lay();
   }
 
   #leastInLeaf(node: number): number {
@@ -152,13 +74,19 @@ export class PriceLayer {
   }
 
   raise(position: number, price: number): void {
-    const { leafAt, parent, width } = this.tree;
-    const nodes = this.#nodes;
-    const stride = 2 * width + 1;
+    const { leafAt, width } = this.tree;
     const before = this.prices[position]!;
     this.prices[position] = price;
     this.#leaves[position * (width + 1) + width] = price;
-    let node = leafAt[position]!;
+    this.#raiseLeast(leafAt[position]!, before);
+    if (this.#planes !== null) this.#planes.raised(leafAt[position]!);
+  }
+
+  #raiseLeast(leaf: number, before: number): void {
+    const { parent, width } = this.tree;
+    const nodes = this.#nodes;
+    const stride = 2 * width + 1;
+    let node = leaf;
     if (before > nodes[node * stride + 2 * width]!) return;
     let least = this.#leastInLeaf(node);
     while (least !== nodes[node * stride + 2 * width]!) {
@@ -190,9 +118,22 @@ export class PriceLayer {
     least = -Infinity,
   ): number {
     if (this.tree.count === 0) return 0;
-    return this.tree.width === 2
-      ? this.#bestInPlane(places[offset]!, places[offset + 1]!, limit, positions, values, slack, marks, mark, least)
-      : this.#bestInSpace(places, offset, limit, positions, values, slack, marks, mark, least);
+    if (this.tree.width !== 2) {
+      return this.#bestInSpace(places, offset, limit, positions, values, slack, marks, mark, least);
+    }
+    const x = places[offset]!;
+    const y = places[offset + 1]!;
+    const planes = this.#planes?.planes;
+    if (planes !== undefined) {
+      return this.#bestByPlanes(planes, x, y, limit, positions, values, slack, marks, mark, least);
+    }
+    const found = this.#bestInPlane(x, y, limit, positions, values, slack, marks, mark, least);
+    if (++this.#searches === trialSearches) {
+      if (this.#steps > trialSearches * manySteps) this.#planes = new PricePlanes(this.tree, this.#leaves);
+      this.#searches = 0;
+      this.#steps = 0;
+    }
+    return found;
   }
 
   #bestInSpace(
@@ -291,9 +232,11 @@ export class PriceLayer {
     let worst = least;
     let passed = -Infinity;
     let top = 0;
+    let steps = 0;
     nodes[0] = 0;
     while (top >= 0) {
       let node = nodes[top--]!;
+      steps++;
       // What waited on the stack may have become worse than what was found since.
       const square = squareToBox(boxes, 5 * node, x, y);
       const reach = -boxes[5 * node + 4]! - worst - slack;
@@ -346,9 +289,104 @@ export class PriceLayer {
         node = takesOne ? first : first + 1;
       }
     }
+    this.#steps += steps;
     this.passedOver = passed;
     return found;
   }
+  /** The same with planes: what a box may hold is known before it is opened, and decides which one is opened first. */
+  #bestByPlanes(
+    planes: Float64Array,
+    x: number,
+    y: number,
+    limit: number,
+    positions: Int32Array,
+    values: Float64Array,
+    slack: number,
+    marks: Int32Array | null,
+    mark: number,
+    least: number,
+  ): number {
+    const { child, from, to } = this.tree;
+    const boxes = this.#nodes;
+    const leaves = this.#leaves;
+    const nodes = this.#stackNode;
+    const bounds = this.#stackBound;
+    let found = 0;
+    let worst = least;
+    let passed = -Infinity;
+    let top = 0;
+    nodes[0] = 0;
+    bounds[0] = Infinity;
+    while (top >= 0) {
+      let node = nodes[top]!;
+      let bound = bounds[top--]!;
+      while (bound > worst + slack) {
+        const first = child[node]!;
+        if (first === 0) {
+          for (let at = from[node]!, end = to[node]!, p = 3 * at; at < end; at++, p += 3) {
+            const price = leaves[p + 2]!;
+            const within = -price - worst;
+            const dx = leaves[p]! - x;
+            const dy = leaves[p + 1]! - y;
+            const squareToPoint = dx * dx + dy * dy;
+            if (!(within > 0 && squareToPoint <= within * within)) continue;
+            const value = -Math.sqrt(squareToPoint) - price;
+            if (!(value > worst) || (marks !== null && marks[at] === mark)) continue;
+            if (found < limit) found++;
+            place(at, value, found, positions, values);
+            if (found === limit) worst = values[limit - 1]!;
+          }
+          bound = -Infinity;
+          break;
+        }
+        const one = boundByPlane(boxes, planes, first, x, y, worst, slack);
+        const other = boundByPlane(boxes, planes, first + 1, x, y, worst, slack);
+        const isFirst = one >= other;
+        const lesser = isFirst ? other : one;
+        if (lesser > worst + slack) {
+          nodes[++top] = isFirst ? first + 1 : first;
+          bounds[top] = lesser;
+        } else if (lesser > worst && lesser > passed) passed = lesser;
+        node = isFirst ? first : first + 1;
+        bound = isFirst ? one : other;
+      }
+      // What waited on the stack may have become worse than what was found since.
+      if (bound > worst && bound > passed) passed = bound;
+    }
+    this.passedOver = passed;
+    return found;
+  }
+}
+
+/** At least the value of every point of the node at a place; the plane is asked only where the box leaves it in question. */
+function boundByPlane(
+  boxes: Float64Array,
+  planes: Float64Array,
+  node: number,
+  x: number,
+  y: number,
+  worst: number,
+  slack: number,
+): number {
+  const b = 5 * node;
+  const lowX = boxes[b]!;
+  const highX = boxes[b + 1]!;
+  const lowY = boxes[b + 2]!;
+  const highY = boxes[b + 3]!;
+  const dx = Math.max(lowX - x, x - highX, 0);
+  const dy = Math.max(lowY - y, y - highY, 0);
+  const bound = -Math.sqrt(dx * dx + dy * dy) - boxes[b + 4]!;
+  if (bound <= worst + slack) return bound;
+  // -distance is nowhere above its tangent in the middle of the box.
+  const middleX = 0.5 * (lowX + highX) - x;
+  const middleY = 0.5 * (lowY + highY) - y;
+  const distance = Math.sqrt(middleX * middleX + middleY * middleY);
+  const share = distance > 0 ? 1 / distance : 0;
+  const p = planeNumbers * node;
+  const turnX = Math.abs(planes[p + 1]! + middleX * share);
+  const turnY = Math.abs(planes[p + 2]! + middleY * share);
+  const most = 0.5 * (turnX * (highX - lowX) + turnY * (highY - lowY)) - distance * (1 - margin) - planes[p]!;
+  return most < bound ? most : bound;
 }
 
 /** Squared distance of a place to the box that begins at `b`. */
@@ -367,40 +405,4 @@ function place(position: number, value: number, count: number, positions: Int32A
   }
   values[slot] = value;
   positions[slot] = position;
-}
-
-/** Puts the `k`-th of `order[left..right]` by coordinate `axis` at its place, smaller ones before it. Linear on average, ties included. */
-function select(
-  points: Float64Array,
-  width: number,
-  axis: number,
-  order: Int32Array,
-  left: number,
-  right: number,
-  k: number,
-): void {
-  while (right > left) {
-    const pivot = medianOfThree(
-      points[order[left]! * width + axis]!,
-      points[order[(left + right) >>> 1]! * width + axis]!,
-      points[order[right]! * width + axis]!,
-    );
-    let i = left;
-    let j = right;
-    while (i <= j) {
-      while (points[order[i]! * width + axis]! < pivot) i++;
-      while (points[order[j]! * width + axis]! > pivot) j--;
-      if (i > j) break;
-      const swap = order[i]!;
-      order[i++] = order[j]!;
-      order[j--] = swap;
-    }
-    if (k <= j) right = j;
-    else if (k >= i) left = i;
-    else return;
-  }
-}
-
-function medianOfThree(a: number, b: number, c: number): number {
-  return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
 }

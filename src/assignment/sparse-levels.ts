@@ -3,7 +3,8 @@
  * next to each other in a tree's order is next to each other in space, so four neighbours become one point in their middle; the
  * coarse problem has the same wide flows as the fine one, and finds their prices with a fraction of the bids.
  */
-import { PriceLayer, PointTree } from './price-tree.js';
+import { PointTree } from './point-tree.js';
+import { PriceLayer } from './price-tree.js';
 import { type Interrupted, SparseAuction } from './sparse-auction.js';
 import { DistanceMarket } from './sparse-market.js';
 

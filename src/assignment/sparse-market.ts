@@ -3,7 +3,7 @@
  * and tasks, or tasks and agents where there are more agents than places. An answer is over all pairs, not over candidates
  * picked before; so a list of the best k and the value of the next one stay a proof for as long as prices only rise.
  */
-import type { PointTree } from './price-tree.js';
+import type { PointTree } from './point-tree.js';
 import { PriceLayer } from './price-tree.js';
 
 /** Objects have positions 0 to count - 1 in an order that the market chooses; bidders have the indices of their side. */

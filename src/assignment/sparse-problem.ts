@@ -5,7 +5,7 @@
 import { CoordinatorError } from '../errors.js';
 import type { HardDemands } from './hard.js';
 import { type Bonus, DistanceMarket, type Market, type RowFiller, ScanMarket } from './sparse-market.js';
-import { PointTree } from './price-tree.js';
+import { PointTree } from './point-tree.js';
 
 /** Plain data. Rows of inactive agents and tasks are not read. */
 export interface SparseProblem extends HardDemands {

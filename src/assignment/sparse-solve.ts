@@ -10,7 +10,7 @@ import { assignRest } from './sparse-completion.js';
 import type { HardResult } from './hard.js';
 import { epsilonFactor, startFromCoarse } from './sparse-levels.js';
 import { DistanceMarket, type Market } from './sparse-market.js';
-import { PointTree } from './price-tree.js';
+import { PointTree } from './point-tree.js';
 import {
   keepBonusOf,
   marketOf,

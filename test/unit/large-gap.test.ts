@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { plainDemands } from '../../src/assignment/hard.js';
-import { PointTree, PriceLayer } from '../../src/assignment/price-tree.js';
+import { PointTree } from '../../src/assignment/point-tree.js';
+import { PriceLayer } from '../../src/assignment/price-tree.js';
 import type { SparseProblem } from '../../src/assignment/sparse-problem.js';
 import { solveSparse } from '../../src/assignment/sparse-solve.js';
 import { randomFrom } from './assignment-problems.js';
