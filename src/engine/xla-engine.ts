@@ -33,6 +33,7 @@ import { loadPlugin } from '../pjrt/library.js';
 import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
 import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
+import { yieldToEventLoop } from './engine-priority.js';
 import type { ExecutableCache } from './executable-cache.js';
 import { InputArena } from './input-arena.js';
 import { longestRunMs } from './longest-run.js';
@@ -180,6 +181,8 @@ export class XlaEngine implements Engine {
       sharded,
       { run: (each, inputs) => this.#run(each, inputs), arena: this.#arena },
     );
+    // By now the plugin's threads have started and have their names.
+    if (this.#programs.size === 0 && this.#client.deviceMemoryIsHost) yieldToEventLoop();
     this.#programs.add(program);
     return program;
   }

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { getPriority, platform } from 'node:os';
 import { Registry } from 'prom-client';
 import { describe, expect, inject, it, vi } from 'vitest';
 import { systemClock, type Clock } from '../../src/clock.js';
@@ -48,6 +50,26 @@ function inputsOf({ signature }: LoadedProgram, seed: number): TensorData[] {
 }
 
 describe('the XLA engine', () => {
+  it.runIf(platform() === 'linux')(
+    'computes on threads that come after the event loop, and leaves that as it is',
+    async () => {
+      const own = getPriority(0);
+      const xla = await open();
+      await xla.load({ spec, bucket, parameters });
+      const lowered = readdirSync('/proc/self/task').filter((thread) => {
+      try {
+        const name = readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
+        return name === 'tf_XLAEigen' && getPriority(Number(thread)) > own;
+      } catch {
+        return false; // It has ended.
+      }
+    });
+    expect(lowered).not.toEqual([]);
+    expect(getPriority(process.pid)).toBe(own);
+      await xla.close();
+    },
+  );
+
   it('gives what ONNX Runtime gives, several runs in flight, and leaves nothing behind', async () => {
     const before = livePjrtObjects();
     const onnx = new OnnxEngine({ clock: systemClock, metrics: createMetrics(new Registry()) });
