@@ -57,15 +57,15 @@ describe('the XLA engine', () => {
       const xla = await open();
       await xla.load({ spec, bucket, parameters });
       const lowered = readdirSync('/proc/self/task').filter((thread) => {
-      try {
-        const name = readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
-        return name === 'tf_XLAEigen' && getPriority(Number(thread)) > own;
-      } catch {
-        return false; // It has ended.
-      }
-    });
-    expect(lowered).not.toEqual([]);
-    expect(getPriority(process.pid)).toBe(own);
+        try {
+          const name = readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
+          return name === 'tf_XLAEigen' && getPriority(Number(thread)) > own;
+        } catch {
+          return false; // It has ended.
+        }
+      });
+      expect(lowered).not.toEqual([]);
+      expect(getPriority(process.pid)).toBe(own);
       await xla.close();
     },
   );
