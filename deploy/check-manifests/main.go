@@ -1,5 +1,5 @@
-// Reads an Envoy configuration as Envoy does, with every rule of its definitions, and the values of prometheus-adapter's chart with the
-// adapter's own code, down to the queries that it would send: go run -mod=mod . ENVOY.yaml ADAPTER-VALUES.yaml
+// Reads Envoy configurations as Envoy does, with every rule of its definitions, and the values of prometheus-adapter's chart with the
+// adapter's own code, down to the queries that it would send: go run -mod=mod . ADAPTER-VALUES.yaml ENVOY.yaml...
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -82,11 +83,12 @@ func checkEnvoy(file string) error {
 		return err
 	}
 	config := &bootstrap.Bootstrap{}
+	count = 0
 	if err := protojson.Unmarshal(json, config); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	if err := check("bootstrap", config); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	fmt.Printf("Envoy: a valid Bootstrap, %d messages checked\n", count)
 	return nil
@@ -134,10 +136,12 @@ func checkAdapter(file string) error {
 }
 
 func main() {
-	for _, err := range []error{checkEnvoy(os.Args[1]), checkAdapter(os.Args[2])} {
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
+	errs := []error{checkAdapter(os.Args[1])}
+	for _, file := range os.Args[2:] {
+		errs = append(errs, checkEnvoy(file))
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 }

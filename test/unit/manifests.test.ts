@@ -455,6 +455,35 @@ test('Envoy balances over the replicas, by the names and ports that they have', 
   expect(envoy).toContain(`grpc_timeout_header_max: ${loadConfig([], {}).config.maxDeadlineMs / 1000}s`);
 });
 
+test("Envoy's configuration with TLS is the same one with both sides encrypted, for a name that the replicas' service has", async () => {
+  const script: string = '../../deploy/envoy/with-tls.mjs';
+  const { envoyWithTls } = (await import(script)) as { envoyWithTls: () => string };
+  interface Socketed {
+    readonly name: string;
+    readonly filter_chains?: readonly { transport_socket?: unknown }[];
+    transport_socket?: { readonly typed_config: { readonly sni: string } };
+  }
+  const withTls = parse(envoyWithTls()) as { static_resources: { listeners: Socketed[]; clusters: Socketed[] } };
+  const { listeners, clusters } = withTls.static_resources;
+  const [chain] = listeners.find(({ name }) => name === 'grpc')!.filter_chains!;
+  const cluster = clusters.find(({ name }) => name === 'coordinators')!;
+  expect(chain!.transport_socket).toMatchObject({
+    typed_config: { '@type': expect.stringContaining('.DownstreamTlsContext') as string },
+  });
+  expect(cluster.transport_socket).toMatchObject({
+    typed_config: { '@type': expect.stringContaining('.UpstreamTlsContext') as string },
+  });
+  const services = ofKind(objectsOf('cpu'), 'Service').map((service) => {
+    const { name, namespace } = service['metadata'] as Record<string, string>;
+    return `${name}.${namespace}.svc`;
+  });
+  expect(services).toContain(cluster.transport_socket!.typed_config.sni);
+  // Else it is the plain one.
+  delete chain!.transport_socket;
+  delete cluster.transport_socket;
+  expect(withTls).toEqual(documentsOf(join(deploy, 'envoy/envoy.yaml'))[0]);
+});
+
 test('autoscalers ask for metrics that there are, and both for the same', () => {
   const { rules } = documentsOf(join(kubernetes, 'prometheus-adapter/values.yaml'))[0] as unknown as {
     rules: { custom: { seriesQuery: string; name: { as: string }; metricsQuery: string }[] };
