@@ -43,9 +43,13 @@ export function startService(flags: readonly string[] = [], options: SpawnOption
   });
 }
 
-/** The do-nothing server, answering with the serialized CoordinateResponse in `answerFile`. */
-export function startNullServer(answerFile: string, options: SpawnOptions = {}): Promise<ServerProcess> {
-  return startNode([compiled('null-server.js'), answerFile], options, addressIn);
+/** The do-nothing server, answering with the serialized CoordinateResponse in `answerFile`; over TLS with `certificate`, a file and that of its key. */
+export function startNullServer(
+  answerFile: string,
+  options: SpawnOptions = {},
+  certificate: readonly [string, string] | readonly [] = [],
+): Promise<ServerProcess> {
+  return startNode([compiled('null-server.js'), answerFile, ...certificate], options, addressIn);
 }
 
 /** Any other server that prints `{"address": "HOST:PORT"}` when it is ready. */
