@@ -27,8 +27,11 @@ import { ShortestPaths } from './shortest-path.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
 import { WorkMeter } from './work-meter.js';
 
-/** Columns in a row's list. */
-const listLength = 16;
+/** Columns in a row's list: longer lists are dearer to make and last longer (by measurement). */
+const shortList = 8;
+const longList = 16;
+/** So many columns or more make long lists. */
+const longListWidth = 512;
 /** Bids per row at most: what they cannot settle, paths do better. */
 const bidsPerRow = 20;
 /** Rows left over by the bids, and the share of all, above which they bid with least raises. */
@@ -70,7 +73,7 @@ function solveRows(reduction: Reduction, places: number, start: SolverStart | nu
   const balanced = idleCost === Infinity && places === rows;
   const price = new Float64Array(width);
   const state = new PricedAssignment(reduction, idleCost, price);
-  const lists = new CandidateLists(cost, price, rows, listLength);
+  const lists = new CandidateLists(cost, price, rows, width < longListWidth ? shortList : longList);
   const bidding = new Bidding(state, lists, meter);
 
   const free = new Int32Array(rows);
