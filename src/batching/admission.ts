@@ -1,4 +1,5 @@
 /** Whether a request that comes now would be answered in time, by measured times: what is in front of it, its own run, what comes after. */
+import type { CancelSignal } from '../cancellation.js';
 import { CoordinatorError } from '../errors.js';
 import { maxBatch } from './buckets.js';
 import type { CostModel } from './cost-model.js';
@@ -87,6 +88,15 @@ export function lateError(load: Load, { deadlineMs, ownMs, afterMs }: Prospect):
 
 function shown(ms: number): string {
   return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;
+}
+
+/** A caller's deadline passes there by the time that its call took to get here, and by the clocks' rounding, earlier than here. */
+const deadlineToleranceMs = 20;
+
+/** Whether a caller that went away by `signal` at `nowMs` did so because its deadline had passed, as far as can be told. */
+export function endedByDeadline(signal: CancelSignal, nowMs: number, deadlineMs: number): boolean {
+  // A tick that its successor replaces says so.
+  return nowMs >= deadlineMs - deadlineToleranceMs && !(signal.reason instanceof CoordinatorError);
 }
 
 /** Of fifty predictions about one may fail. */

@@ -3,6 +3,7 @@
  * every submission exactly once. All decisions are `decide`'s; this file owns the promises, the timer and the
  * books. Past 400 lines, as all of that changes together: a job is in exactly one place at a time.
  */
+import type { CancelSignal } from '../cancellation.js';
 import type { Clock } from '../clock.js';
 import type { LoadedProgram, RunResult } from '../engine/engine.js';
 import { CoordinatorError } from '../errors.js';
@@ -10,6 +11,7 @@ import type { DispatchReason, Metrics, ShedReason } from '../metrics.js';
 import { bucketName, type Bucket, type TensorData } from '../operators/signature.js';
 import {
   Allowance,
+  endedByDeadline,
   type JobCost,
   jobCost,
   lateError,
@@ -212,7 +214,7 @@ export class Batcher implements JobRunner {
       submission,
       costed,
       { enqueuedMs: nowMs, mayBeDropped, predictedEndMs: endMs },
-      (aborted) => this.#fail(aborted, new CoordinatorError('CANCELLED', 'the call was cancelled'), 'cancelled'),
+      (aborted) => this.#abort(aborted, signal, deadlineMs),
     );
   }
 
@@ -668,6 +670,12 @@ export class Batcher implements JobRunner {
   #observeMiss({ predictedEndMs: endMs, settled }: PendingSubmission): void {
     if (endMs !== null && !settled)
       this.#allowance.observe(Math.max(this.#options.clock.nowMs() - endMs, longestMissMs));
+  }
+
+  /** A caller whose deadline passed goes away like any other, earlier than it passes here. */
+  #abort(pending: PendingSubmission, signal: CancelSignal, deadlineMs: number): void {
+    if (endedByDeadline(signal, this.#options.clock.nowMs(), deadlineMs)) this.#observeMiss(pending);
+    this.#fail(pending, new CoordinatorError('CANCELLED', 'the call was cancelled'), 'cancelled');
   }
 
   #expire(pending: PendingSubmission): void {

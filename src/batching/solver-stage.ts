@@ -12,7 +12,7 @@ import type { Clock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { Metrics, ShedReason } from '../metrics.js';
 import type { Priority } from '../problem.js';
-import { Allowance } from './admission.js';
+import { Allowance, endedByDeadline } from './admission.js';
 import { type Newcomer, type Party, type QueuedJob, type RoomLimits, urgencyOf, WaitingRoom } from './queue.js';
 
 export interface SolverStageOptions {
@@ -208,6 +208,8 @@ export class SolverStage {
       const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
       const abort = (): void => {
         if (place.state !== 'waiting') return;
+        const abortedMs = clock.nowMs();
+        if (endedByDeadline(signal, abortedMs, deadlineMs)) this.#observeMiss(ticket, abortedMs);
         this.#room.remove(ticket);
         ticket.reject(cancelled(signal));
       };
@@ -309,7 +311,7 @@ export class SolverStage {
       if (result !== null || tookMs > place.costMs) this.#learn(place.call, tookMs, endedMs);
     }
     if (result !== null) this.#allowance.observe(endedMs - ticket.predictedMs);
-    else if (endedMs >= deadlineMs - wayBackMs) this.#observeMiss(ticket, endedMs);
+    else if (endedByDeadline(signal, endedMs, deadlineMs)) this.#observeMiss(ticket, endedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);

@@ -48,6 +48,28 @@ function setUp(limits: Partial<BatcherLimits> = {}, programs: Omit<FakeProgramsO
 const codeOf = ({ outcome }: Call) => (outcome instanceof CoordinatorError ? outcome.code : null);
 
 describe('what would be late', () => {
+  it('is foretold with more care once callers have gone away at their deadlines, which pass there first, and not for others', async () => {
+    const superseded = new CoordinatorError('SUPERSEDED', 'its successor came');
+    for (const [afterMs, reason, expected] of [
+      [15, undefined, 'PREDICTED_LATE'],
+      [15, superseded, null],
+      [1, undefined, null],
+    ] as const) {
+      const { clock, call, measure } = setUp();
+      await measure();
+      const gone = new AbortController();
+      call();
+      call(afterMs === 1 ? 35 : 25, { signal: gone.signal });
+      await clock.advanceAsync(afterMs);
+      gone.abort(reason);
+      await clock.advanceAsync(50);
+      call();
+      const next = call(20.2);
+      await clock.advanceAsync(0);
+      expect(codeOf(next)).toBe(expected);
+    }
+  });
+
   it('is refused at once, with what it would take and when to retry', async () => {
     const { clock, store, call, measure, shed } = setUp();
     await measure();
