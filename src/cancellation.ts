@@ -13,6 +13,25 @@ export interface CancelSignal {
 export class Cancellation implements CancelSignal {
   #aborted = false;
   readonly #listeners: (() => void)[] = [];
+  readonly #outer: CancelSignal | null;
+  readonly #follow = (): void => this.abort();
+
+  /** Aborted with `outer`, too, until it is released. */
+  constructor(outer: CancelSignal | null = null) {
+    this.#outer = outer;
+    if (outer?.aborted === true) this.#aborted = true;
+    else outer?.addEventListener('abort', this.#follow);
+  }
+
+  /** The outer one's. */
+  get reason(): unknown {
+    return this.#outer?.reason;
+  }
+
+  /** Lets go of the outer one. */
+  release(): void {
+    this.#outer?.removeEventListener('abort', this.#follow);
+  }
 
   get aborted(): boolean {
     return this.#aborted;

@@ -6,7 +6,7 @@ import type { HardResult, HardSolver } from './assignment/hard.js';
 import type { JobResult, JobRunner } from './batching/job.js';
 import type { RoomLimits } from './batching/queue.js';
 import { SolverStage, type SolverPlace } from './batching/solver-stage.js';
-import type { CancelSignal } from './cancellation.js';
+import { Cancellation, type CancelSignal } from './cancellation.js';
 import type { Clock } from './clock.js';
 import { CoordinatorError } from './errors.js';
 import { answerLargeCall } from './large/large-call.js';
@@ -159,7 +159,15 @@ export class Coordinator {
     const expectedAfterMs = place?.afterMs ?? wayBackMs;
     const terms = { priority, forbidFallback, deadlineMs, tenant, bytes: requestBytes, expectedAfterMs, trace };
     const submittedMs = clock.nowMs();
-    const results = jobs.length === 0 ? [] : await this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
+    const running = jobs.length === 0 ? [] : this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
+    const beside = jobs.length === 0 ? null : this.#solveBeside(problem, spec, context, place);
+    let results: readonly JobResult[];
+    try {
+      results = await running;
+    } catch (thrown) {
+      beside?.cancel();
+      throw thrown;
+    }
     if (place !== null) this.#solving.observeEngine(clock.nowMs() - submittedMs);
     const mainResult = main === null ? null : results[0]!;
     const groupResults = main === null ? results : results.slice(1);
@@ -168,7 +176,7 @@ export class Coordinator {
     const soft = mainResult !== null && spec?.soft != null ? softAnswerOf(problem, spec.soft, mainResult) : null;
     const consensus = this.#consensusOf(problem, mainResult, groups, groupResults);
     const assignStart = clock.nowMs();
-    const solved = await this.#solve(problem, mainResult, context, place);
+    const solved = await (beside?.solved ?? this.#solve(problem, mainResult, context, place));
     const hard = solved === null ? null : hardAnswerOf(problem, solved);
     if (hard !== null) {
       const assignMs = clock.nowMs() - assignStart;
@@ -205,6 +213,24 @@ export class Coordinator {
     if (deadlineMs === Infinity) return requested;
     const fromDeadline = Math.max(deadlineMs - this.#options.clock.nowMs(), 0) * exactShareOfTimeLeft;
     return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
+  }
+
+  /** Where the solver has nothing to do and needs nothing that the engine computes, it works while the engine does; null elsewhere. */
+  #solveBeside(
+    problem: Problem,
+    spec: ProgramSpec | null,
+    context: CallContext,
+    place: SolverPlace | null,
+  ): { readonly solved: Promise<HardResult | null>; cancel(): void } | null {
+    const takesResults = spec?.utilityOut === true || spec?.soft?.potentials === true;
+    if (place === null || takesResults || !this.#solving.isIdle) return null;
+    const cancellation = new Cancellation(context.signal);
+    const solved = this.#solve(problem, null, { ...context, signal: cancellation }, place).finally(() =>
+      cancellation.release(),
+    );
+    // Where the engine fails first, nobody asks how this ends.
+    solved.catch(() => undefined);
+    return { solved, cancel: () => cancellation.abort() };
   }
 
   async #solve(

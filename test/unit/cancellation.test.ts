@@ -21,3 +21,13 @@ test('calls each listener once, in turn, and none that was taken off', () => {
   cancellation.abort();
   expect(calls).toEqual(['first, aborted true', 'second']);
 });
+
+test('is aborted with the outer one, for its reason, until it lets go of it', () => {
+  const outer = new AbortController();
+  const inner = new Cancellation(outer.signal);
+  const released = new Cancellation(outer.signal);
+  released.release();
+  outer.abort('why');
+  expect([inner.aborted, inner.reason, released.aborted]).toEqual([true, 'why', false]);
+  expect(new Cancellation(outer.signal).aborted).toBe(true);
+});
