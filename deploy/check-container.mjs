@@ -15,7 +15,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
@@ -26,9 +26,11 @@ const project = resolve(import.meta.dirname, '..');
 const root = mkdtempSync(join(tmpdir(), 'tensor-consensus-image-'));
 const ignored = readFileSync(join(project, '.dockerignore'), 'utf8');
 
-/** Our .dockerignore lists what is let through; anything else would not reach the builder. */
+/** Our .dockerignore lists what is let through, files or whole folders; anything else would not reach the builder. */
 function reachesBuilder(source) {
-  return ignored.split('\n').includes(`!${source.replace(/^\.\//, '').split('/')[0]}`);
+  const allowed = new Set(ignored.split('\n'));
+  const parts = source.replace(/^\.\//, '').split('/');
+  return parts.some((_, index) => allowed.has(`!${parts.slice(0, index + 1).join('/')}`));
 }
 
 function instructions() {
@@ -59,7 +61,7 @@ function copy(rest) {
   for (const source of parts) {
     if (from === null && !reachesBuilder(source)) throw new Error(`COPY ${source}: .dockerignore keeps it out`);
     const path = from === null ? join(project, source) : join(from.folder, source);
-    const destination = target.endsWith('/') ? join(inStage(target), source) : inStage(target);
+    const destination = target.endsWith('/') ? join(inStage(target), basename(source)) : inStage(target);
     mkdirSync(dirname(destination), { recursive: true });
     cpSync(path, destination, { recursive: true, verbatimSymlinks: true });
   }
