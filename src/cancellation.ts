@@ -12,6 +12,7 @@ export interface CancelSignal {
 
 export class Cancellation implements CancelSignal {
   #aborted = false;
+  #reason: unknown = undefined;
   readonly #listeners: (() => void)[] = [];
   readonly #outer: CancelSignal | null;
   readonly #follow = (): void => this.abort();
@@ -23,9 +24,9 @@ export class Cancellation implements CancelSignal {
     else outer?.addEventListener('abort', this.#follow);
   }
 
-  /** The outer one's. */
+  /** What it was aborted for, else the outer one's. */
   get reason(): unknown {
-    return this.#outer?.reason;
+    return this.#reason ?? this.#outer?.reason;
   }
 
   /** Lets go of the outer one. */
@@ -47,7 +48,8 @@ export class Cancellation implements CancelSignal {
   }
 
   /** Calls who listens, in turn; one that is taken off by another before its turn is not called. */
-  abort(): void {
+  abort(reason?: unknown): void {
+    if (!this.#aborted) this.#reason = reason;
     this.#aborted = true;
     for (let next = this.#listeners.shift(); next !== undefined; next = this.#listeners.shift()) next();
   }

@@ -165,7 +165,7 @@ export class Coordinator {
     try {
       results = await running;
     } catch (thrown) {
-      beside?.cancel();
+      beside?.cancel(thrown);
       throw thrown;
     }
     if (place !== null) this.#solving.observeEngine(clock.nowMs() - submittedMs);
@@ -221,7 +221,7 @@ export class Coordinator {
     spec: ProgramSpec | null,
     context: CallContext,
     place: SolverPlace | null,
-  ): { readonly solved: Promise<HardResult | null>; cancel(): void } | null {
+  ): { readonly solved: Promise<HardResult | null>; cancel(reason: unknown): void } | null {
     const takesResults = spec?.utilityOut === true || spec?.soft?.potentials === true;
     if (place === null || takesResults || !this.#solving.isIdle) return null;
     const cancellation = new Cancellation(context.signal);
@@ -230,7 +230,8 @@ export class Coordinator {
     );
     // Where the engine fails first, nobody asks how this ends.
     solved.catch(() => undefined);
-    return { solved, cancel: () => cancellation.abort() };
+    // With its error as the reason: what the engine was late for is not counted against the solver.
+    return { solved, cancel: (reason) => cancellation.abort(reason) };
   }
 
   async #solve(

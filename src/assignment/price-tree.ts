@@ -293,6 +293,7 @@ export class PriceLayer {
     this.passedOver = passed;
     return found;
   }
+
   /** The same with planes: what a box may hold is known before it is opened, and decides which one is opened first. */
   #bestByPlanes(
     planes: Float64Array,

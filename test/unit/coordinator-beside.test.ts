@@ -60,6 +60,7 @@ describe('a hard assignment by distance', () => {
     failEngine(new CoordinatorError('ENGINE_FAILED', 'the engine failed'));
     expect(await code).toBe('ENGINE_FAILED');
     expect(solves[0]!.signal.aborted, 'nobody waits for it').toBe(true);
+    expect(solves[0]!.signal.reason).toMatchObject({ code: 'ENGINE_FAILED' });
     solves[0]!.fail(new CoordinatorError('CANCELLED', 'cancelled'));
   });
 
