@@ -12,6 +12,7 @@ const sites = [
 ];
 
 const client = new CoordinatorClient(process.argv[2] ?? '127.0.0.1:50051');
+const deadlineMs = Number(process.argv[3] ?? 100);
 await client.waitForReady(5000);
 let stream = client.openStream();
 for (let tick = 0; tick < 10; tick += 1) {
@@ -27,7 +28,7 @@ for (let tick = 0; tick < 10; tick += 1) {
         assignment: { capacities: sites.map(({ capacity }) => capacity), idleUtility: 0, keepBonus: 0.5 },
         supersede: true,
       },
-      { deadlineMs: 100 },
+      { deadlineMs },
     );
     for (const [i, robot] of robots.entries()) robot.task = sites[assignment?.taskOfAgent[i] ?? -1]?.id ?? '';
     const served = robots.filter(({ task }) => task !== '').map(({ id, task }) => `${id} ${task}`);

@@ -56,7 +56,7 @@ describe('a failed call', () => {
   });
 
   it('has no reason where no server answered', async () => {
-    const client = new CoordinatorClient('127.0.0.1:1', { deadlineMs: 2000, retries: 0 });
+    const client = new CoordinatorClient('127.0.0.1:1', { deadlineMs: 30_000, retries: 0 });
     const error = await failureOf(client.coordinate(request));
     client.close();
     expect(error).toMatchObject({ code: 'UNAVAILABLE', reason: '', fieldViolations: [] });
@@ -183,10 +183,10 @@ describe('readiness', () => {
     const { core, client } = await start({}, false);
     // Connected beforehand, so that at least one look is answered in time.
     expect(await client.health()).toBe('NOT_SERVING');
-    const error = await failureOf(client.waitForReady(1000));
+    const error = await failureOf(client.waitForReady(3000));
     expect(error.code).toBe('UNAVAILABLE');
-    expect(error.message).toMatch(/not ready after 1000 ms \(NOT_SERVING\)/);
-    const waiting = client.waitForReady(10_000);
+    expect(error.message).toMatch(/not ready after 3000 ms \(NOT_SERVING\)/);
+    const waiting = client.waitForReady(60_000);
     core.finishWarmUp();
     await waiting;
     expect(await client.health()).toBe('SERVING');

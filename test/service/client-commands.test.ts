@@ -167,7 +167,7 @@ describe('the examples', () => {
     expect(agreement).toMatchObject({ code: 0, err: '' });
     expect(agreement.out).toMatch(/agreed 21\.\d\d/);
     expect(agreement.out).toContain('[ 5, 11, 16 ]');
-    const loop = await runFile('examples/tick-loop.js', [server.grpcAddress]);
+    const loop = await runFile('examples/tick-loop.js', [server.grpcAddress, '30000']);
     expect(loop).toMatchObject({ code: 0, err: '' });
     expect(loop.out.trim().split('\n')).toHaveLength(10);
     // The robot that joins at a site takes it over; of thirteen it and one other have another task than before, all later ones none.

@@ -66,7 +66,7 @@ test(
   takesSeconds,
   async () => {
     const { fake, proxy } = await start(
-      ...['--keepalive-time-ms', '2000', '--keepalive-timeout-ms', '2000', '--max-streams', '1'],
+      ...['--keepalive-time-ms', '2000', '--keepalive-timeout-ms', '5000', '--max-streams', '1'],
       // What else would let go of it comes far later.
       ...['--max-deadline-ms', '600000', '--slow-reader-timeout-ms', '600000'],
     );

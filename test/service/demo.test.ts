@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { packageRoot } from '../../src/package-root.js';
 
+const eventually = { timeout: 60_000 };
+
 interface Ended {
   readonly code: number | null;
   readonly out: string;
@@ -49,17 +51,26 @@ it('runs a swarm against a server of its own, answers every call and says so', a
 });
 
 it('uses a running server and leaves it running', async () => {
-  let inner: Promise<Ended> | null = null;
-  const outer = await demo(['--seconds', '4', '--agents', '20', '--sites', '10'], (line) => {
-    const address = serverAddress(line);
-    if (address !== '') inner = demo(['--seconds', '1', '--agents', '20', '--sites', '10', '--address', address]);
+  let address = '';
+  let stopOuter = (): void => undefined;
+  let ticksAfter = 0;
+  const state = { innerEnded: false };
+  const outer = demo(['--seconds', '600', '--agents', '20', '--sites', '10'], (line, kill) => {
+    address ||= serverAddress(line);
+    stopOuter = () => kill('SIGINT');
+    if (state.innerEnded && /\d+ \/ 6000 s/.test(line)) ticksAfter++;
   });
-  const ended = await inner!;
-  expect(ended.err).toBe('');
-  expect(ended.out).toContain('every call answered: 10 of 10');
-  expect(ended.out).not.toContain('server stopped');
-  expect(ended.code).toBe(0);
-  expect(outer.out).toContain('every call answered: 40 of 40');
+  await expect.poll(() => address, eventually).not.toBe('');
+  const inner = await demo(['--seconds', '1', '--agents', '20', '--sites', '10', '--address', address]);
+  expect(inner.err).toBe('');
+  expect(inner.out).toContain('every call answered: 10 of 10');
+  expect(inner.out).not.toContain('server stopped');
+  expect(inner.code).toBe(0);
+  state.innerEnded = true;
+  // The other swarm goes on with the server that was left running.
+  await expect.poll(() => ticksAfter, eventually).toBeGreaterThan(1);
+  stopOuter();
+  expect((await outer).code).toBe(130);
 });
 
 it('exits with 3 and one line where no server is', async () => {

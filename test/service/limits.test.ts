@@ -114,7 +114,7 @@ test('a connection that sends ping after ping is closed and told why; one that d
 });
 
 test('a connection without calls is asked to go, and its client connects again', async () => {
-  const address = await start('--max-connection-idle-ms', '200');
+  const address = await start('--max-connection-idle-ms', '1000');
   const client = connectionTo(address, grpc.credentials.createInsecure());
   try {
     expect((await callMethod(client)).error).toBeNull();

@@ -140,7 +140,8 @@ describe(`an open loop of calls (seed ${seed})`, () => {
       expect(outcome.endings.every((times) => times === 1)).toBe(true);
       expect(answered + late + refusals.length).toBe(sent);
       for (const { retryAfterMs } of refusals) expect(retryAfterMs).toBeGreaterThan(0);
-      expect(await queueDepth()).toBe(0);
+      // A caller's own clock may have ended its call a moment before the server's does.
+      await expect.poll(queueDepth).toBe(0);
     });
   }
 

@@ -7,9 +7,10 @@ import { protoPath as healthProtoPath } from 'grpc-health-check';
 import { afterEach, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { startServer } from '../../server/start.js';
+import { VirtualClock } from '../virtual-clock.js';
 import { errorDetailsOf } from './error-details-of.js';
 import { FakeCore } from './fake-core.js';
-import { startFakeServer, type FakeServer } from './fake-server.js';
+import { startFakeServer, type FakeServer, type FakeServerOptions } from './fake-server.js';
 import { rawClient, type RawClient } from './raw-client.js';
 
 /** How long to wait for what must come, on a machine that is busy with other things too. */
@@ -22,7 +23,7 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-async function start(flags: readonly string[] = [], options: { warm?: boolean } = {}): Promise<FakeServer> {
+async function start(flags: readonly string[] = [], options: FakeServerOptions = {}): Promise<FakeServer> {
   const fake = await startFakeServer(flags, options);
   closers.push(() => fake.server.close());
   return fake;
@@ -165,7 +166,8 @@ test('a large answer that is still on its way when the drain begins arrives whol
 });
 
 test('during the drain delay calls are still taken while health says NOT_SERVING', async () => {
-  const fake = await start(['--drain-delay-ms=2500']);
+  const clock = new VirtualClock();
+  const fake = await start(['--drain-delay-ms=2500'], { clock });
   const client = clientOf(fake.server.grpcAddress);
   const { check } = healthClientOf(fake.server.grpcAddress);
   await check('');
@@ -173,16 +175,22 @@ test('during the drain delay calls are still taken while health says NOT_SERVING
   expect(await check('')).toBe('NOT_SERVING');
   expect(await readyz(fake)).toBe(503);
   expect((await client.coordinate({ requestId: 'late comer' }))['requestId']).toBe('late comer');
+  expect(fake.server.phase).toBe('leaving');
+  clock.advance(2500);
   expect(await closed).toEqual({ lostCalls: 0, forced: false });
 });
 
 test('what is not answered within the drain timeout fails as retryable and counts as lost', async () => {
-  const fake = await start(['--drain-timeout-ms=100']);
+  const clock = new VirtualClock();
+  const fake = await start(['--drain-timeout-ms=100'], { clock });
   const client = clientOf(fake.server.grpcAddress);
   fake.core.answersAtOnce = false;
   const lost = failureOf(client.coordinate({}));
   await fake.core.arrived(1);
-  expect(await fake.server.close()).toEqual({ lostCalls: 1, forced: false });
+  const closed = fake.server.close();
+  await expect.poll(() => fake.server.phase, eventually).toBe('draining');
+  clock.advance(100);
+  expect(await closed).toEqual({ lostCalls: 1, forced: false });
   const error = await lost;
   expect(error.code).toBe(grpc.status.UNAVAILABLE);
   expect(errorDetailsOf(error).reason).toBe('DRAINING');

@@ -84,13 +84,15 @@ test('no more than the window is under way, and `ready` waits for room', async (
 
 test('a tick whose time passes fails here, and its late answer is not taken for that of the next', async () => {
   const { fake, client } = await start();
-  fake.core.answersAtOnce = false;
   const stream = client.openStream();
+  await stream.send(request('connected'));
+  fake.core.answersAtOnce = false;
   const late = await failureOf(stream.send(request('late'), { deadlineMs: 100 }));
   expect(late).toMatchObject({ code: 'DEADLINE_EXCEEDED', requestId: 'late' });
+  await fake.core.arrived(2);
   const next = stream.send(request('next'));
   fake.core.answersAtOnce = true;
-  fake.core.calls[0]!.answer();
+  fake.core.calls[1]!.answer();
   expect((await next).requestId).toBe('next');
   await stream.close();
 });

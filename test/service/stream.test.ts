@@ -2,8 +2,9 @@
 import * as grpc from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { CoordinatorError } from '../../src/errors.js';
+import { VirtualClock } from '../virtual-clock.js';
 import { errorDetailsOf } from './error-details-of.js';
-import { startFakeServer, type FakeServer } from './fake-server.js';
+import { startFakeServer, type FakeServer, type FakeServerOptions } from './fake-server.js';
 import { streamClient, type RawStream, type StreamClient } from './stream-client.js';
 
 /** How long to wait for what must come, on a machine that is busy with other things too. */
@@ -15,7 +16,7 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-async function start(flags: readonly string[] = [], options: { warm?: boolean } = {}): Promise<FakeServer> {
+async function start(flags: readonly string[] = [], options: FakeServerOptions = {}): Promise<FakeServer> {
   const fake = await startFakeServer(flags, options);
   closers.push(() => fake.server.close());
   return fake;
@@ -271,7 +272,10 @@ test('a tick that does not end in its time is answered DEADLINE_EXPIRED, and the
 test("the stream's own deadline ends it and what it has under way", async () => {
   const fake = await start();
   fake.core.answersAtOnce = false;
-  const stream = clientOf(fake).open({ deadline: Date.now() + 300 });
+  const client = clientOf(fake);
+  // Connected beforehand, so that the tick arrives before the deadline.
+  await client.ping();
+  const stream = client.open({ deadline: Date.now() + 2000 });
   stream.send({ requestId: 'slow' });
   await fake.core.arrived(1);
   expect((await stream.status).code).toBe(grpc.status.DEADLINE_EXCEEDED);
@@ -316,14 +320,18 @@ test('draining answers what was read, ends the stream as retryable, and ends idl
 });
 
 test('what is not answered within the drain timeout gets DRAINING in its place and counts as lost', async () => {
-  const fake = await start(['--drain-timeout-ms=100']);
+  const clock = new VirtualClock();
+  const fake = await start(['--drain-timeout-ms=100'], { clock });
   fake.core.answersAtOnce = false;
   const client = clientOf(fake);
   const stream = client.open();
   stream.send({ requestId: 'a' });
   stream.send({ requestId: 'b' });
   await client.ping();
-  expect(await fake.server.close()).toEqual({ lostCalls: 2, forced: false });
+  const closed = fake.server.close();
+  await expect.poll(() => fake.server.phase, eventually).toBe('draining');
+  clock.advance(100);
+  expect(await closed).toEqual({ lostCalls: 2, forced: false });
   expect((await stream.status).code).toBe(grpc.status.UNAVAILABLE);
   expect(ids(stream)).toEqual(['a', 'b']);
   expect(errorOf(stream, 1)).toMatchObject({ code: grpc.status.UNAVAILABLE, reason: 'DRAINING' });

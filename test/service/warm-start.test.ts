@@ -32,7 +32,7 @@ const bytesOf = (answer: RawMessage) => answer['warmStart'] as Buffer;
 
 /** Ticks until one ran fewer iterations than a cold call: the program for them is loaded beside the calls. */
 async function untilFewer(request: RawMessage, cold: RawMessage): Promise<RawMessage> {
-  const endMs = Date.now() + 15_000;
+  const endMs = Date.now() + 60_000;
   let answer = cold;
   do {
     answer = await assigned(request, bytesOf(answer));
