@@ -18,7 +18,9 @@ const fixedMs = 0.05;
 /** Weight of the latest measurement. */
 const weight = 0.25;
 /** What was too slow to be tried is thought this much quicker each time, so that it is tried again some day. */
-const forgiveness = 0.97;
+const forgiveness = 0.95;
+/** What was stopped is thought to take so many times what it had, at least. */
+const stoppedFactor = 1.5;
 
 /**
  * Inputs of one size differ by a factor of ten or more (agents that all want the same tasks are slow), so an estimate is no promise.
@@ -42,7 +44,7 @@ export class SolveTimes {
 
   /** It was stopped after `ms`, with who knows how much to go. */
   recordStopped(kind: SolveKind, agents: number, tasks: number, ms: number): void {
-    const least = (2 * ms) / ruleMs(kind, agents, tasks);
+    const least = (stoppedFactor * ms) / ruleMs(kind, agents, tasks);
     const size = sizeClass(agents, tasks);
     this.#ratiosOf(kind).set(size, Math.max(least, this.#ratio(kind, size)));
   }
@@ -50,9 +52,7 @@ export class SolveTimes {
   /** It was not tried because it seemed too slow. */
   recordSkipped(kind: SolveKind, agents: number, tasks: number): void {
     const size = sizeClass(agents, tasks);
-    const ratios = this.#ratiosOf(kind);
-    const known = ratios.get(size);
-    if (known !== undefined && known > 1) ratios.set(size, Math.max(1, known * forgiveness));
+    this.#ratiosOf(kind).set(size, forgiveness * this.#ratio(kind, size));
   }
 
   #ratiosOf(kind: SolveKind): Map<number, number> {

@@ -30,8 +30,8 @@ const closingPasses = 2;
 /** Times that the bound is sharpened, where that takes no more than this share of the time: the first gains most. */
 const sharpenings = 1;
 const sharpeningShare = 0.2;
-/** Share of the time that the exact solver may take, where it is not alone: after it the auction has the rest. */
-const exactShare = 0.65;
+/** Share of the time that the exact solver may take, and must be expected to end in to be tried: stopped, it leaves the rest to the auction. */
+const exactShare = 0.9;
 /** Up to so many pairs are sorted for a greedy answer in a millisecond or two. */
 const sortedCells = 65_536;
 /** A sweep of exchanges takes so many nanoseconds per pair of agents; no more than this share of the time is kept for it. */
@@ -76,21 +76,22 @@ export class SolverChoice {
 
   /**
    * Exact where it fits by measured times, or there is no bound. Stopped all the same, it leaves its prices to the auction, which has
-   * the rest of the time; where it does not fit, the auction has it all. With no time at all, a small problem is
+   * what is left; where it does not fit, the auction has it all. With no time at all, a small problem is
    * answered greedily; of a large one even that takes longer than an auction that is stopped at once.
    */
   auto(reduction: Reduction, start: SolverStart | null): Solved | null {
     if (this.#deadlineMs === Infinity) return this.exact(reduction, start);
     const { nowMs, cancelled } = this.#control;
     const stopMs = this.#deadlineMs - this.#closingMs(reduction);
-    const leftMs = stopMs - nowMs();
     const rows = reduction.agents.length;
     const width = reduction.tasks.length;
     const kind = isWarm(start) ? 'exact-warm' : 'exact';
     let known = start;
     let stopped: SolverOutcome | null = null;
-    if (this.#times.expectedMs(kind, rows, width) <= leftMs) {
-      const { outcome } = this.#run(reduction, start, 'exact', nowMs() + exactShare * leftMs);
+    // Where it ends, nothing is left to do but for the answer itself.
+    const exactMs = exactShare * (this.#deadlineMs - closingPasses * this.#passMs(reduction) - nowMs());
+    if (this.#times.expectedMs(kind, rows, width) <= exactMs) {
+      const { outcome } = this.#run(reduction, start, 'exact', nowMs() + exactMs);
       if (cancelled()) return null;
       if (outcome.complete) return { ...outcome, solver: 'exact' };
       known = stopped = outcome;

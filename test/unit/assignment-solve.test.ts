@@ -65,6 +65,20 @@ describe('AUTO', () => {
     expect(rounds).toBeLessThan(1000);
   });
 
+  it('gives the exact solver what it needs of the budget, up to nine tenths', () => {
+    const clustered = distanceUtility(300, 300, 1, 7);
+    const timed = (budgetMs: number): { solver: string | undefined; tookMs: number } => {
+      let nowMs = 0;
+      const problem = hardProblem(300, 300, clustered, { budgetMs });
+      const solver = solveHard(problem, { ...control, nowMs: () => (nowMs += 0.25) })?.solver;
+      return { solver, tookMs: nowMs };
+    };
+    const { solver, tookMs } = timed(10_000);
+    expect(solver).toBe('exact');
+    expect(timed(tookMs / 0.8).solver).toBe('exact');
+    expect(timed(tookMs).solver).toBe('auction');
+  });
+
   it('does the least where nothing is left of the budget', () => {
     expect(solve(hardProblem(200, 200, utility, { budgetMs: -5 })).solver).toBe('greedy');
     expect(solve(hardProblem(300, 300, uniformUtility(300, 300, 2), { budgetMs: -5 })).solver).not.toBe('exact');
