@@ -77,8 +77,8 @@ export default defineConfig({
     ],
     reporters: ['default', new SecondTryReporter()],
     // How long is waited for what must come: a busy machine takes ten times as long as a quiet one, and waiting costs only tests that fail.
-    expect: { poll: { timeout: 15_000 } },
-    hookTimeout: 60_000,
+    expect: { poll: { timeout: 40_000 } },
+    hookTimeout: 120_000,
     // Some tests run ONNX Runtime themselves: no usage data leaves from there either.
     env: { ORT_DISABLE_TELEMETRY: '1' },
     // Two cores: the service tier runs real servers with worker threads of their own.

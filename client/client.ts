@@ -113,6 +113,8 @@ export class CoordinatorClient {
   readonly #deadlineMs: number;
   readonly #retries: number;
   readonly #budget: RetryBudget;
+  /** Failures of calls whose answer had begun: grpc-js does not retry a call from its headers on, and ours may be sent twice. */
+  readonly #cutShort = new WeakSet<ServiceError>();
   readonly #idPrefix = Math.random().toString(36).slice(2, 8);
   #calls = 0;
 
@@ -296,13 +298,14 @@ export class CoordinatorClient {
 
   /**
    * Null: not retryable, or retried by grpc-js already. A refusal is repeated when the service said, one of a replica that would be late only
-   * where there are others; a lost connection that does not look like one to grpc-js at once.
+   * where there are others; a lost connection at once where it does not look like one to grpc-js, or where the answer had begun.
    */
   #pauseBeforeRetryMs(error: CoordinatorCallError, signal: AbortSignal | undefined): number | null {
     const isLate = error.reason === 'PREDICTED_LATE' && this.#balancing === 'round_robin';
     if (error.code === 'RESOURCE_EXHAUSTED' || isLate) return error.retryAfterMs;
-    if (error.code === 'UNAVAILABLE' || error.reason !== '') return null;
+    if (error.reason !== '') return null;
     const { cause } = error as { readonly cause?: ServiceError };
+    if (error.code === 'UNAVAILABLE') return cause !== undefined && this.#cutShort.has(cause) ? 0 : null;
     return cause?.metadata !== undefined && isConnectionLoss(cause, signal?.aborted === true) ? 0 : null;
   }
 
@@ -328,10 +331,13 @@ export class CoordinatorClient {
         hedging?.settle(attempts!.count - before);
         if (error === null && response !== undefined) resolve(response);
         else if (signal?.aborted === true) reject(cancelled(requestId, signal));
-        else if (error !== null) reject(fromServiceError(error, requestId));
-        else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
+        else if (error !== null) {
+          if (answerBegan) this.#cutShort.add(error);
+          reject(fromServiceError(error, requestId));
+        } else reject(new CoordinatorCallError('INTERNAL', 'the call ended without an answer', { requestId }));
       };
       let abort = (): void => undefined;
+      let answerBegan = false;
       const metadata = this.#metadata();
       attempts?.writeTo(metadata);
       try {
@@ -346,6 +352,7 @@ export class CoordinatorClient {
           { deadline },
           finish,
         );
+        call.once('metadata', () => (answerBegan = true));
         abort = () => call.cancel();
         signal?.addEventListener('abort', abort, { once: true });
       } catch (cause) {

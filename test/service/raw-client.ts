@@ -39,7 +39,7 @@ export function rawClient(address: string, channelOptions: grpc.ChannelOptions =
   const call = (name: string, request: RawMessage, { metadata = new grpc.Metadata(), ...options }: RawOptions = {}) =>
     new Promise<RawMessage>((resolve, reject) => {
       const method = client[name] as Method;
-      method.call(client, request, metadata, { deadline: Date.now() + 30_000, ...options }, (error, answer) =>
+      method.call(client, request, metadata, { deadline: Date.now() + 100_000, ...options }, (error, answer) =>
         error ? reject(error) : resolve(answer),
       );
     });

@@ -3,16 +3,18 @@ import { connect, constants, type ClientHttp2Session } from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { CoordinatorError } from '../../src/errors.js';
+import { VirtualClock } from '../virtual-clock.js';
 import { errorDetailsOf } from './error-details-of.js';
 import { startFakeServer, type FakeServer } from './fake-server.js';
 import { rawClient, type RawClient } from './raw-client.js';
 
 const eventually = { timeout: 20_000, interval: 20 };
+const flags = ['--max-unread-mb=4', '--slow-reader-timeout-ms=1000', '--max-message-mb=2'];
 let fake: FakeServer;
 let client: RawClient;
 
 beforeAll(async () => {
-  fake = await startFakeServer(['--max-unread-mb=4', '--slow-reader-timeout-ms=1000', '--max-message-mb=2']);
+  fake = await startFakeServer(flags);
 });
 
 afterAll(async () => {
@@ -106,8 +108,8 @@ test('refusals are logged once a second, with how many there were', async () => 
 }, 30_000);
 
 /** A client that lets the server send `window` bytes and reads none of them. */
-function deafSession(window: number): ClientHttp2Session {
-  const session = connect(`http://${fake.server.grpcAddress}`, { settings: { initialWindowSize: window } });
+function deafSession(address: string, window: number): ClientHttp2Session {
+  const session = connect(`http://${address}`, { settings: { initialWindowSize: window } });
   session.on('error', () => undefined);
   return session;
 }
@@ -131,25 +133,39 @@ function deafCall(session: ClientHttp2Session): DeafCall {
 }
 
 test('a connection that does not read its answers gets no more calls, is closed, and others are served', async () => {
-  const deaf = deafSession(0);
+  // A second of its clock passes when this test says so: the refusal comes before the end, however slow the machine.
+  const clock = new VirtualClock();
+  const timed = await startFakeServer(flags, { clock });
+  const { core } = timed;
+  const { grpcAddress } = timed.server;
+  const deaf = deafSession(grpcAddress, 0);
   let isClosed = false;
   deaf.once('close', () => (isClosed = true));
   // Two answers of 0.9 MB are more than the quarter of 4 MB that one connection may hold.
-  fake.core.answerElements = 225_000;
+  core.answerElements = 225_000;
   deafCall(deaf);
   deafCall(deaf);
-  await fake.core.arrived(2);
-  fake.core.answerElements = 4;
+  await core.arrived(2);
+  core.answerElements = 4;
   const refused = deafCall(deaf);
   await expect.poll(() => refused.status(), eventually).toBe(String(grpc.status.RESOURCE_EXHAUSTED));
-  expect(fake.core.calls).toHaveLength(2);
-  expect((await client.coordinate({ requestId: 'other' }))['requestId']).toBe('other');
-  await expect.poll(() => isClosed, eventually).toBe(true);
-  const again = connect(`http://${fake.server.grpcAddress}`);
+  expect(core.calls).toHaveLength(2);
+  const other = rawClient(grpcAddress);
+  expect((await other.coordinate({ requestId: 'other' }))['requestId']).toBe('other');
+  other.close();
+  expect(isClosed).toBe(false);
+  await expect
+    .poll(async () => {
+      await clock.advanceAsync(500);
+      return isClosed;
+    }, eventually)
+    .toBe(true);
+  const again = connect(`http://${grpcAddress}`);
   const served = deafCall(again);
-  await expect.poll(() => fake.core.calls.length, eventually).toBe(4);
+  await expect.poll(() => core.calls.length, eventually).toBe(4);
   expect(served.status()).toBeUndefined();
   again.destroy(undefined, constants.NGHTTP2_CANCEL);
+  await timed.server.close();
 });
 
 test('large answers that are read are not held against a connection', async () => {
