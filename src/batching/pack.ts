@@ -6,6 +6,12 @@ import { CoordinatorError } from '../errors.js';
 import type { Axis, Bucket, Signature, TensorData, TensorSignature } from '../operators/signature.js';
 import type { Job, JobTensor } from './job.js';
 
+/**
+ * Outputs of at most this many values share one allocation for each job. Ten small ArrayBuffers cost more than what is copied into them;
+ * a larger output keeps its own, so that whoever holds on to a small one does not hold a plan.
+ */
+const mostShared = 1024;
+
 /** Rows shorter than this are copied by a loop: below it, making the two views that `set` needs costs more than the copy. */
 const shortRow = 16;
 
@@ -34,7 +40,7 @@ export function checkJob(signature: Signature, bucket: Bucket, job: Job): void {
 
 /**
  * The outputs of the job in `slot`, by name. N and M axes are cropped to the job's own; other axes keep their width.
- * Each array owns its memory: where the batch has a single slot and nothing is cropped it is the engine's own array.
+ * The memory is the job's own: no other slot's and not the engine's, save where the batch has a single slot and nothing is cropped.
  * INTERNAL where the engine's outputs do not have the signature's sizes.
  */
 export function unpackSlot(
@@ -45,7 +51,10 @@ export function unpackSlot(
   job: Job,
 ): Map<string, TensorData> {
   const cropped = new Map<string, TensorData>();
-  for (const [index, output] of signature.outputs.entries()) {
+  const shared = new ArrayBuffer(Float32Array.BYTES_PER_ELEMENT * sharedLength(signature, job));
+  let at = 0;
+  for (let index = 0; index < signature.outputs.length; index++) {
+    const output = signature.outputs[index]!;
     const data = outputs[index];
     const slotLength = lengthIn(output, bucket);
     if (data?.length !== bucket.batch * slotLength) {
@@ -53,9 +62,38 @@ export function unpackSlot(
         `output ${output.name}: expected ${bucket.batch * slotLength} values, received ${data?.length ?? 0}`,
       );
     }
-    cropped.set(output.name, crop(data, slot * slotLength, output, bucket, job));
+    const length = croppedLength(output, job);
+    if (length === data.length) {
+      cropped.set(output.name, data);
+      continue;
+    }
+    const isShared = length <= mostShared;
+    const target = arrayOf(output, isShared ? shared : null, at, length);
+    if (isShared) at += length * Float32Array.BYTES_PER_ELEMENT;
+    crop(data, slot * slotLength, target, output, bucket, job);
+    cropped.set(output.name, target);
   }
   return cropped;
+}
+
+/** Values of all outputs that share memory. */
+function sharedLength(signature: Signature, job: Job): number {
+  let total = 0;
+  for (const output of signature.outputs) {
+    const length = croppedLength(output, job);
+    if (length <= mostShared) total += length;
+  }
+  return total;
+}
+
+/** Float32 and int32 alike take four bytes. `shared` null: memory of its own. */
+function arrayOf({ dtype }: TensorSignature, shared: ArrayBuffer | null, at: number, length: number): TensorData {
+  if (shared === null) return dtype === 'int32' ? new Int32Array(length) : new Float32Array(length);
+  return dtype === 'int32' ? new Int32Array(shared, at, length) : new Float32Array(shared, at, length);
+}
+
+function croppedLength({ axes }: TensorSignature, { agentCount, taskCount }: Job): number {
+  return extent(axes[1]!, agentCount, taskCount) * extent(axes[2] ?? 1, agentCount, taskCount);
 }
 
 function packInput(
@@ -111,25 +149,23 @@ function copyRows(tensor: JobTensor, target: TensorData, start: number, width: n
 function crop(
   data: TensorData,
   start: number,
+  target: TensorData,
   output: TensorSignature,
   bucket: Bucket,
   { agentCount, taskCount }: Job,
-): TensorData {
-  const rowAxis = output.axes[1]!;
+): void {
   const columnAxis = output.axes[2] ?? 1;
   const width = extent(columnAxis, bucket.agents, bucket.tasks);
-  const rows = extent(rowAxis, agentCount, taskCount);
+  const rows = extent(output.axes[1]!, agentCount, taskCount);
   const columns = extent(columnAxis, agentCount, taskCount);
-  if (columns === width) {
-    const length = rows * width;
-    return length === data.length ? data : data.slice(start, start + length);
+  if (columns === width || rows === 1) {
+    target.set(data.subarray(start, start + rows * columns));
+    return;
   }
-  const cropped = output.dtype === 'int32' ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
     const from = start + row * width;
-    cropped.set(data.subarray(from, from + columns), row * columns);
+    target.set(data.subarray(from, from + columns), row * columns);
   }
-  return cropped;
 }
 
 /** The job's tensor for `input`, of which every element that will be read exists. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Job, JobTensor } from '../../src/batching/job.js';
 import { checkJob, packBatch, unpackSlot } from '../../src/batching/pack.js';
-import type { Signature, TensorData, TensorSignature } from '../../src/operators/signature.js';
+import type { Bucket, Signature, TensorData, TensorSignature } from '../../src/operators/signature.js';
 import { givenSpec } from '../fake-programs.js';
 
 const signatureOf = (inputs: readonly TensorSignature[], outputs: readonly TensorSignature[] = []): Signature => ({
@@ -135,10 +135,25 @@ describe('unpacking', () => {
 
   it('gives every job memory of its own', () => {
     const all = made(2);
-    for (const data of unpackSlot(signatureOf([], outputs), bucket, all, 0, jobOf(3, 4, {})).values()) {
-      expect(data.byteLength).toBe(data.buffer.byteLength);
-      expect(all.some(({ buffer }) => buffer === data.buffer)).toBe(false);
-    }
+    const memories = [0, 1].map((slot) => {
+      const unpacked = unpackSlot(signatureOf([], outputs), bucket, all, slot, jobOf(3, 4, {}));
+      return new Set([...unpacked.values()].map(({ buffer }) => buffer));
+    });
+    for (const buffer of memories[0]!) expect(memories[1]!.has(buffer)).toBe(false);
+    for (const { buffer } of all) expect(memories.some((memory) => memory.has(buffer))).toBe(false);
+  });
+
+  it('gives a large output memory that no small one shares, so that keeping a small one keeps nothing else', () => {
+    const large: Bucket = { batch: 2, agents: 64, tasks: 64 };
+    const both: TensorSignature[] = [
+      { name: 'plan', axes: ['B', 'N', 'M'], dtype: 'float32', pad: 0 },
+      { name: 'column_potential', axes: ['B', 'M'], dtype: 'float32', pad: 0 },
+    ];
+    const made = [new Float32Array(2 * 64 * 64), new Float32Array(2 * 64)];
+    const unpacked = unpackSlot(signatureOf([], both), large, made, 1, jobOf(60, 60, {}));
+    const [plan, potential] = [unpacked.get('plan')!, unpacked.get('column_potential')!];
+    expect(plan.buffer.byteLength).toBe(plan.byteLength);
+    expect(potential.buffer.byteLength).toBe(potential.byteLength);
   });
 
   it("hands over the engine's arrays where a lone job fills them", () => {
