@@ -11,9 +11,12 @@ export function tenantOf(metadata: Metadata): string {
   if (values.length === 0) return '';
   const [name] = values;
   if (values.length > 1 || typeof name !== 'string' || (name !== '' && !isTenantName(name))) {
-    throw new CoordinatorError(
+    const expected = `one name of at most ${maxTenantLength} letters, digits and ._:/@-`;
+    throw CoordinatorError.field(
       'REQUEST_INVALID',
-      `metadata ${tenantKey}: expected one name of at most ${maxTenantLength} letters, digits and ._:/@-, received ${JSON.stringify(values.join(', ').slice(0, 100))}`,
+      tenantKey,
+      expected,
+      JSON.stringify(values.join(', ').slice(0, 100)),
     );
   }
   return name;
