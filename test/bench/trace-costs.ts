@@ -1,4 +1,4 @@
-/** What traces cost the main thread: CPU time per call, not traced and traced, the least of several rounds. `npm run bench:traces`. */
+/** What traces cost the main thread: CPU time per call, not traced and traced, the least of several rounds. `npm run bench:traces`, and `-- throughput` (see there). */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Metadata } from '@grpc/grpc-js';
@@ -10,6 +10,7 @@ import { TraceExport } from '../../server/trace-export.js';
 import { systemClock } from '../../src/clock.js';
 import { createMetrics, type Metrics } from '../../src/metrics.js';
 import type { Answer, Problem, StageName } from '../../src/problem.js';
+import { measureThroughput } from './trace-throughput.js';
 
 const clock = systemClock;
 const rounds = 40;
@@ -31,7 +32,8 @@ const stages = names.map((stage) => ({ stage, microseconds: 100 }));
 const execution = { engine: 'xla', device: 'cpu:0', bucket: 'b8 n128 m128', batchSize: 8, stages };
 const answer = { execution, assignment: { hard: { solver: 'exact', gap: 0 } } } as unknown as Answer;
 
-export async function main(): Promise<number> {
+export async function main([what, count]: readonly string[]): Promise<number> {
+  if (what === 'throughput') return measureThroughput(count === undefined ? undefined : Number(count));
   const collector = createServer((request, response) => {
     request.resume().on('end', () => response.end());
   });
