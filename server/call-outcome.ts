@@ -23,12 +23,6 @@ export interface RunningCall extends IdentifiedCall {
 /** A caller's deadline passes there by the time that its call travels, and by the clocks' rounding, earlier than here. */
 const deadlineToleranceMs = 20;
 
-/** Until the caller's deadline; Infinity where it set none, negative where that has passed. */
-export function timeLeftMs(call: { getDeadline(): Date | number }): number {
-  const deadline = call.getDeadline();
-  return (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
-}
-
 /** A caller whose deadline passed cancels its call, or grpc-js does, as if it had gone away: that is told apart here. */
 export function failureOf(
   thrown: unknown,

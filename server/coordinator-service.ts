@@ -10,7 +10,8 @@ import type { CoordinateRequestMessage, ListPoliciesResponseMessage } from '../s
 import { outlineOf, type RequestOutline } from '../src/wire/peek.js';
 import { assertChangeIsKnown } from '../src/wire/assignment-options.js';
 import { encodeAnswer } from '../src/wire/response.js';
-import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall, timeLeftMs } from './call-outcome.js';
+import { answerTooLarge, deserialize, failureOf, recordOutcome, type RunningCall } from './call-outcome.js';
+import { dueMsOf } from './call-deadline.js';
 import { idsOf } from './call-ids.js';
 import type { CallRecorder } from './call-recorder.js';
 import type { CallGate } from './call-gate.js';
@@ -144,7 +145,7 @@ async function answer(
     if (answered) taken?.();
     else cancellation.abort();
   });
-  const deadlineMs = arrivedMs + timeLeftMs(call);
+  const deadlineMs = dueMsOf(metadata);
   const record = recorder === null ? null : recorder.begin(method, arrivedMs, traceContextOf(metadata), false);
   const running: UnaryCall = { arrivedMs, deadlineMs, signal: cancellation, requestId: '', metadata, record };
   const fail = (error: CoordinatorError): void => {

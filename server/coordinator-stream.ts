@@ -10,7 +10,8 @@ import type { Problem } from '../src/problem.js';
 import { encodeFailure } from '../src/wire/failure.js';
 import { outlineOf } from '../src/wire/peek.js';
 import { encodeAnswer } from '../src/wire/response.js';
-import { answerTooLarge, deserialize, failureOf, idFields, recordOutcome, timeLeftMs } from './call-outcome.js';
+import { dueMsOf } from './call-deadline.js';
+import { answerTooLarge, deserialize, failureOf, idFields, recordOutcome } from './call-outcome.js';
 import { type CallIds, idsOf } from './call-ids.js';
 import type { Core, ServiceOptions } from './coordinator-service.js';
 import { coordinateMethod } from './definitions.js';
@@ -103,7 +104,7 @@ class TickStream {
     this.#openedMs = clock.nowMs();
     this.#tenant = gate === null ? tenantOf(call.metadata) : gate.tenantOf(call.metadata);
     this.#caller = recorder === null ? null : traceContextOf(call.metadata);
-    this.#deadlineMs = this.#openedMs + timeLeftMs(call);
+    this.#deadlineMs = dueMsOf(call.metadata);
     state.openStream(this.#drain);
     readOneAhead(call);
     call.on('data', (bytes: Buffer) => this.#receive(bytes));

@@ -3,13 +3,7 @@
  * that looks inside grpc-js (`http2Servers` and `commonServerOptions`, present in the pinned 1.14.7) and its streams (`_readableState`);
  * tests show that it is effective.
  */
-import {
-  constants,
-  type Http2Server,
-  type IncomingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2';
+import { constants, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
@@ -17,6 +11,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { formatAddress, type Config, type ListenAddress } from '../src/config.js';
 import type { Clock } from '../src/clock.js';
 import type { Metrics } from '../src/metrics.js';
+import { setDeadline } from './call-deadline.js';
 import type { CallGate } from './call-gate.js';
 import { certificateNamesOf } from './client-certificate.js';
 import { limitPings } from './connection-guard.js';
@@ -36,11 +31,6 @@ const connectionWindowBytes = 4 << 20;
  * 33 per second are far too few. Node 20 cannot be told and keeps those.
  */
 const resetLimits = { streamResetBurst: 20_000, streamResetRate: 2_000 };
-
-/** grpc-js keeps timeouts in 32-bit milliseconds: a longer one wraps round and is over at once. */
-const longestTimeout = '2147483S';
-const longestTimeoutMs = 2_147_483_000;
-const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 export type GrpcSettings = Pick<
   Config,
@@ -180,7 +170,8 @@ export class GrpcServer implements Connections {
   #stepInFront(http2Server: Http2Server): void {
     const inner = http2Server.listeners('stream') as ((...event: unknown[]) => void)[];
     http2Server.removeAllListeners('stream');
-    const { gate = null } = this.#options;
+    const { gate = null, clock } = this.#options;
+    const nowMs = (): number => clock.nowMs();
     http2Server.on('stream', (stream, headers, ...rest) => {
       const peerOf = (): string => (stream.session === undefined ? '' : (this.#peers.get(stream.session) ?? ''));
       const refusal = gate?.refusalOf(headers[':path'] ?? '', peerOf, headers) ?? null;
@@ -188,7 +179,7 @@ export class GrpcServer implements Connections {
         refuse(stream, refusal);
         return;
       }
-      clampTimeout(headers, this.#deadlines);
+      setDeadline(headers, this.#deadlines, nowMs);
       for (const listener of inner) listener.call(http2Server, stream, headers, ...rest);
     });
   }
@@ -242,20 +233,4 @@ function refuse(stream: ServerHttp2Stream, { code, details, metadata }: StatusRe
   };
   stream.respond(headers, { endStream: true });
   stream.resume();
-}
-
-/**
- * Shortens a `grpc-timeout` to what the method allows, and to the longest that grpc-js can hold, about 25 days. Where there is none, the
- * method's is set: so grpc-js ends the call by then, also one whose request never comes.
- */
-function clampTimeout(headers: IncomingHttpHeaders, deadlines: ReadonlyMap<string, number>): void {
-  const mostMs = deadlines.get(headers[':path'] as string);
-  const text = headers['grpc-timeout'];
-  if (typeof text !== 'string') {
-    if (mostMs !== undefined) headers['grpc-timeout'] = `${mostMs}m`;
-    return;
-  }
-  const timeoutMs = Number(text.slice(0, -1)) * (unitMs[text.slice(-1)] ?? NaN);
-  if (timeoutMs > (mostMs ?? longestTimeoutMs))
-    headers['grpc-timeout'] = mostMs === undefined ? longestTimeout : `${mostMs}m`;
 }
