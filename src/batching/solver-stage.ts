@@ -90,6 +90,8 @@ interface ClassTimes {
 
 /** Of its time, what a solver that gives what it has takes to have something. */
 const leastShare = 0.25;
+/** Of its time, what such a solver may be left with by an outlook that falls short: with less, more calls are let in and more of them are late. */
+const leanShare = 0.5;
 /** Encoding the answer, and its way to the caller. */
 const wayBackMs = 1;
 /** What an outlook is counted to have been short of where the call had to be given up, at least. */
@@ -134,21 +136,23 @@ export class SolverStage {
 
   /**
    * Milliseconds from the engine's answer, expected after `engineMs`, until the caller would have this call's. What is in front of it is taken to be
-   * spread over as many threads as may work on problems of its size; over all where that is not known.
+   * spread over as many threads as may work on problems of its size; over all where that is not known. Where outlooks fall short, a solver that gives
+   * what it has has that much less time, down to `leanShare`; one that must finish, or is not known, ends that much later.
    */
   afterMs(
     call: Pick<SolverCall, 'tenant' | 'priority' | 'deadlineMs'> &
-      Partial<Pick<SolverCall, 'agentCount' | 'taskCount'>>,
+      Partial<Pick<SolverCall, 'agentCount' | 'taskCount' | 'mustFinish'>>,
     ownMs: number,
     engineMs = this.#engineMs,
     allowanceMs = this.#allowance.ms,
   ): number {
     const nowMs = this.#options.clock.nowMs();
-    const { tenant, priority, deadlineMs, agentCount = 1, taskCount = 1 } = call;
+    const { tenant, priority, deadlineMs, agentCount = 1, taskCount = 1, mustFinish = true } = call;
     const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
     const waitMs = (aheadMs + this.#solvingMs(nowMs) + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
     const shortMs = waitMs > 0 ? Math.min(allowanceMs, waitMs) : 0;
-    return Math.max(waitMs - engineMs, 0) + shortMs + ownMs + wayBackMs;
+    const leanMs = mustFinish ? ownMs : leanShare * ownMs;
+    return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, ownMs) + wayBackMs;
   }
 
   /** Claims a place for a call that goes to the engine first. Throws QUEUE_FULL. Whoever has it must `leave` it. */

@@ -180,6 +180,14 @@ describe('the outlook of a newcomer', () => {
     expect(stage.afterMs(callOf(), 10, 0) - alone).toBe(20);
   });
 
+  it('takes what outlooks fall short by out of the time of a solver that gives what it has, down to half of it', () => {
+    const { stage, solve, callOf } = setUp();
+    for (let i = 0; i < 3; i++) solve('a');
+    const outlook = (mustFinish: boolean, shortMs: number) => stage.afterMs(callOf({ mustFinish }), 10, 0, shortMs);
+    expect([0, 4, 8].map((shortMs) => outlook(true, shortMs) - outlook(true, 0))).toEqual([0, 4, 8]);
+    expect([0, 4, 8].map((shortMs) => outlook(false, shortMs) - outlook(true, 0))).toEqual([0, 0, 3]);
+  });
+
   it('counts only what is left of a problem that a thread is at', async () => {
     const { clock, stage, solve, callOf } = setUp();
     const alone = stage.afterMs(callOf(), 10, 0);
