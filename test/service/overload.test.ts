@@ -145,9 +145,13 @@ describe(`an open loop of calls (seed ${seed})`, () => {
     });
   }
 
-  it('refuses for both reasons what is beyond capacity, and goes on answering', () => {
+  it('refuses for both reasons what is beyond capacity, and goes on answering', async () => {
     const [at1, at4] = [outcomes.get(1)!, outcomes.get(4)!];
     const reasons = new Set(at4.refusals.map(({ reason }) => reason));
+    // On a machine that stood still for a while the calls come in a heap, and those of either kind find the queue full.
+    for (let round = 0; round < 10 && reasons.size < 2; round++) {
+      for (const { reason } of (await openLoop(4)).refusals) reasons.add(reason);
+    }
     expect([...reasons].sort()).toEqual(['PREDICTED_LATE', 'QUEUE_FULL']);
     // How many is for the bench to say: here the machine may be busy with anything.
     expect(4 * at4.answered).toBeGreaterThanOrEqual(at1.answered);
