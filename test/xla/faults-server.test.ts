@@ -39,7 +39,7 @@ process.env['TF_CPP_MIN_LOG_LEVEL'] = '2';
 const plugin = new FaultPlugin(inject('cpuPlugin'));
 const api = plugin.api();
 /** Short, where something hangs. Elsewhere long: the plugin's functions that lead to JavaScript compile on the event loop, and runs wait meanwhile. */
-const shortHangTimeoutMs = 1_000;
+const shortHangTimeoutMs = 3_000;
 const unhandled: unknown[] = [];
 process.on('unhandledRejection', (reason) => unhandled.push(reason));
 
@@ -139,7 +139,7 @@ async function reasonOf(call: Promise<unknown>): Promise<string | null> {
 /** Calls until XLA answers again. */
 function backOnXla(client: RawClient): Promise<unknown> {
   return expect
-    .poll(async () => check(await client.coordinate(problems[0]!), 0), { timeout: 20_000, interval: 100 })
+    .poll(async () => check(await client.coordinate(problems[0]!), 0), { timeout: 60_000, interval: 100 })
     .toBe('xla');
 }
 
@@ -301,11 +301,14 @@ test('under faults at random every call ends once, with the right answer or an e
   const failures = new Map<string, number>();
   const count = (into: Map<string, number>, name: string) => void into.set(name, (into.get(name) ?? 0) + 1);
   // Beside what goes wrong at random the device is lost in the middle; calls go on until XLA has answered again after that.
-  const [lostAt, backAt, enough, limit] = [150, 250, 500, 20_000];
+  // Nothing more goes wrong after `quietFrom`, so that XLA comes back in the end however often its probes failed at random.
+  const [lostAt, backAt, enough, quietFrom] = [150, 250, 500, 2_000];
+  const limitMs = performance.now() + 200_000;
   let calls = 0;
   let recovered = false;
   const caller = async () => {
-    while ((calls < enough || !recovered) && calls < limit) {
+    while (calls < enough || (!recovered && performance.now() < limitMs)) {
+      if (calls === quietFrom) end();
       if (calls === lostAt) plugin.lose('UNAVAILABLE', 'in the middle', true);
       if (calls === backAt) plugin.regain();
       const index = calls++ % problems.length;
@@ -331,6 +334,6 @@ test('under faults at random every call ends once, with the right answer or an e
   expect(total, seen).toBe(calls);
   expect(recovered, seen).toBe(true);
   expect(engines.get('onnx') ?? 0, seen).toBeGreaterThan(0);
-  expect(failures.get('ENGINE_FAILED') ?? 0, seen).toBeLessThan(enough / 10);
+  expect(failures.get('ENGINE_FAILED') ?? 0, seen).toBeLessThan(calls / 10);
   expect(await callAll(client)).toHaveLength(problems.length);
 });
