@@ -3,6 +3,7 @@
  * for them without an event loop. What a run takes beyond that is transfers and the bridge.
  */
 import type { Clock } from '../../src/clock.js';
+import { platformOverrides } from '../../src/engine/platform-overrides.js';
 import { xlaProgramText } from '../../src/engine/xla-program.js';
 import { programSignature, shapeIn } from '../../src/operators/signature.js';
 import type { PjrtBuffer } from '../../src/pjrt/buffer.js';
@@ -67,7 +68,7 @@ export class ResidentProgram implements Disposable {
 
   /** Compiles StableHLO text and puts its arguments on the device. */
   static async load(client: PjrtClient, text: string, inputs: readonly HostInput[]): Promise<ResidentProgram> {
-    const executable = await client.compile(text);
+    const executable = await client.compile(text, { overrides: platformOverrides(client.platformName) });
     const resident = inputs.map(({ data, dims }) => client.bufferFromHost(data, dims));
     await Promise.all(resident.map((buffer) => buffer.ready()));
     const sent = inputs.map((input, index) => (input.weight ? resident[index]! : aligned(input)));

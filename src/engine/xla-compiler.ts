@@ -15,6 +15,7 @@ import type { ExecutableCache } from './executable-cache.js';
 import { loweringDigest } from './lowering-digest.js';
 import { LoweringThread } from './lowering-thread.js';
 import { pjrtFailure } from './pjrt-failure.js';
+import { platformOverrides } from './platform-overrides.js';
 import { pluginDigest } from './plugin-digest.js';
 
 export interface CompiledProgram {
@@ -59,7 +60,8 @@ export class XlaCompiler {
    * Equal arguments give equal executables: whatever else comes to decide the text must enter the entry's name. COMPILE_FAILED, with the
    * compiler's words, where the program cannot be lowered or is refused.
    */
-  async compile(spec: ProgramSpec, bucket: Bucket, options: CompileOptions = {}): Promise<CompiledProgram> {
+  async compile(spec: ProgramSpec, bucket: Bucket, wanted: CompileOptions = {}): Promise<CompiledProgram> {
+    const options = { ...wanted, overrides: { ...platformOverrides(this.#client.platformName), ...wanted.overrides } };
     // Weights are arguments: policies of one shape share their executables.
     const program: ProgramSpec = { ...spec, parameters: '' };
     const identity = await this.#identity;
