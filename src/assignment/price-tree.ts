@@ -82,6 +82,13 @@ export class PriceLayer {
     if (this.#planes !== null) this.#planes.raised(leafAt[position]!);
   }
 
+  /** The same where many are raised: boxes know less than they could until the next `refresh`, and searches take longer. */
+  raiseRoughly(position: number, price: number): void {
+    const { width } = this.tree;
+    this.prices[position] = price;
+    this.#leaves[position * (width + 1) + width] = price;
+  }
+
   #raiseLeast(leaf: number, before: number): void {
     const { parent, width } = this.tree;
     const nodes = this.#nodes;

@@ -7,9 +7,10 @@
  *
  * A bidder looks at its k candidates only: its best when it last asked the market. The value of the (k+1)-th at that time
  * bounds all others for as long as prices only rise, so the list is asked for again only when it cannot prove the best any more.
- * Memory: 12 k bytes a bidder.
+ * The last bidders of a phase are served by shortest paths (sparse-paths.ts). Memory: 12 k bytes a bidder.
  */
 import type { Market } from './sparse-market.js';
+import { ShortestPaths } from './sparse-paths.js';
 
 /** What stops the work: time is over, or nobody waits for the answer. Asked now and then. */
 export type Interrupted = () => boolean;
@@ -20,6 +21,8 @@ const slackShare = 0.6;
 const rankWanted = 0.9;
 /** Bids between two looks at the clock. */
 const bidsPerLook = 512;
+/** Bidders left, as a share of all, that get their objects by shortest paths: their wars would take most of the bids. */
+const pathShare = 0.002;
 
 export interface AuctionOptions {
   readonly market: Market;
@@ -57,6 +60,7 @@ export class SparseAuction {
   readonly #elsewhere: Float64Array;
   readonly #foundPositions: Int32Array;
   readonly #foundValues: Float64Array;
+  readonly #paths: ShortestPaths | null;
   readonly #queue: Int32Array;
   #head = 0;
   #waiting = 0;
@@ -74,6 +78,12 @@ export class SparseAuction {
     this.#elsewhere = new Float64Array(n).fill(Infinity);
     this.#foundPositions = new Int32Array(candidates + 1);
     this.#foundValues = new Float64Array(candidates + 1);
+    const { floor, priceCap } = options;
+    const table = { size: candidates, counts: this.#counts, positions: this.#positions, values: this.#values };
+    this.#paths =
+      this.#holders instanceof SingleHolders && floor === -Infinity && priceCap === Infinity
+        ? new ShortestPaths(market, table, this.#holders.holder, this.objectOf)
+        : null;
     this.#queue = new Int32Array(n);
   }
 
@@ -126,7 +136,15 @@ export class SparseAuction {
     this.#waiting = 0;
     for (let bidder = 0; bidder < size; bidder++) if (objectOf[bidder] === free) queue[this.#waiting++] = bidder;
     let untilLook = bidsPerLook;
+    let leftToPaths = this.#paths === null ? 0 : Math.floor(size * pathShare);
     while (this.#waiting > 0) {
+      if (this.#waiting <= leftToPaths) {
+        // Whom they do not lead to an object bids again.
+        leftToPaths = 0;
+        this.#serveByPaths(slack, interrupted);
+        untilLook = 0;
+        continue;
+      }
       if (--untilLook <= 0) {
         if (interrupted()) return false;
         untilLook = bidsPerLook;
@@ -158,6 +176,20 @@ export class SparseAuction {
       queue[tail] = before;
     }
     return true;
+  }
+
+  /** Serves those that wait until one cannot be, or until interrupted. */
+  #serveByPaths(slack: number, interrupted: Interrupted): void {
+    const queue = this.#queue;
+    while (this.#waiting > 0) {
+      const bidder = queue[this.#head]!;
+      this.#look(bidder);
+      if (this.#bestValue < this.#elsewhere[bidder]! - slack) this.#ask(bidder, slack);
+      if (!this.#paths!.augment(bidder, interrupted)) break;
+      this.#head = this.#head + 1 === queue.length ? 0 : this.#head + 1;
+      this.#waiting--;
+    }
+    this.#market.refresh();
   }
 
   #bestPosition = -1;
@@ -261,26 +293,26 @@ interface Holders {
 
 class SingleHolders implements Holders {
   readonly #market: Market;
-  readonly #holder: Int32Array;
+  readonly holder: Int32Array;
 
   constructor(market: Market) {
     this.#market = market;
-    this.#holder = new Int32Array(market.count).fill(-1);
+    this.holder = new Int32Array(market.count).fill(-1);
   }
 
   take(position: number, bidder: number, price: number): number {
-    const before = this.#holder[position]!;
-    this.#holder[position] = bidder;
+    const before = this.holder[position]!;
+    this.holder[position] = bidder;
     this.#market.raise(position, price);
     return before;
   }
 
   leave(position: number): void {
-    this.#holder[position] = -1;
+    this.holder[position] = -1;
   }
 
   hasRoom(position: number): boolean {
-    return this.#holder[position] === -1;
+    return this.holder[position] === -1;
   }
 }
 

@@ -34,6 +34,8 @@ export interface Market {
   /** The values of all objects without prices, by position, into `row`; not finite: forbidden. */
   values(bidder: number, row: Float64Array): void;
   raise(position: number, price: number): void;
+  /** The same for many, to be followed by `refresh`: until then answers are as right, but slower. */
+  raiseRoughly(position: number, price: number): void;
   refresh(): void;
   /** Prices of one's own over the same objects, all 0; Infinity: not to be had. */
   otherPrices(): OtherPrices;
@@ -86,6 +88,10 @@ export class DistanceMarket implements Market {
 
   raise(position: number, price: number): void {
     this.#layer.raise(position, price);
+  }
+
+  raiseRoughly(position: number, price: number): void {
+    this.#layer.raiseRoughly(position, price);
   }
 
   refresh(): void {
@@ -233,6 +239,10 @@ export class ScanMarket implements Market {
   }
 
   raise(position: number, price: number): void {
+    this.prices[position] = price;
+  }
+
+  raiseRoughly(position: number, price: number): void {
     this.prices[position] = price;
   }
 

@@ -34,7 +34,7 @@ const contentAfterMs = 1000;
 const fineGap = 1e-4;
 /** Part of the time given that goes into phases; the rest is for completing the answer and for its bound. */
 const phaseShare = 0.85;
-const candidates = 24;
+const candidates = 32;
 /** Where a question reads all objects, it is worth to remember more of the answer. */
 const scanCandidates = 48;
 /** First epsilon as a share of the spread of values; with prices of an earlier answer. */

@@ -1,0 +1,105 @@
+import { munkres } from 'munkres';
+import { describe, expect, it } from 'vitest';
+import { ScanMarket } from '../../src/assignment/sparse-market.js';
+import { ShortestPaths } from '../../src/assignment/sparse-paths.js';
+import { randomFrom } from './assignment-problems.js';
+
+const never = (): boolean => false;
+
+/** `count` bidders and objects, everybody with all objects on its list, and prices to begin with. */
+function crowd(count: number, seed: number) {
+  const random = randomFrom(seed);
+  const value = Array.from({ length: count }, () => Array.from({ length: count }, () => Math.round(20 * random()) / 2));
+  const objects = Int32Array.from({ length: count }, (_, at) => at);
+  const market = new ScanMarket(objects, (bidder, all, row) => all.forEach((at) => (row[at] = value[bidder]![at]!)));
+  for (let at = 0; at < count; at++) market.prices[at] = seed % 3 === 0 ? 0 : 5 * random();
+  const holder = new Int32Array(count).fill(-1);
+  const objectOf = new Int32Array(count).fill(-1);
+  const table = {
+    size: count,
+    counts: new Uint16Array(count).fill(count),
+    positions: Int32Array.from({ length: count * count }, (_, cell) => cell % count),
+    values: Float64Array.from(value.flat()),
+  };
+  return { value, market, holder, objectOf, table, paths: new ShortestPaths(market, table, holder, objectOf) };
+}
+
+describe('shortest paths for the last bidders of an auction', () => {
+  it('give everybody an object, raise prices only, and keep everybody at its best: the sum is the greatest there is', () => {
+    for (let seed = 0; seed < 40; seed++) {
+      const count = 1 + (seed % 20);
+      const { value, market, holder, objectOf, paths } = crowd(count, seed);
+      for (let bidder = 0; bidder < count; bidder++) {
+        const before = market.prices.slice();
+        expect(paths.augment(bidder, never), `seed ${seed}`).toBe(true);
+        for (let at = 0; at < count; at++) expect(market.prices[at]).toBeGreaterThanOrEqual(before[at]!);
+        for (let served = 0; served <= bidder; served++) {
+          const own = objectOf[served]!;
+          expect(holder[own], `seed ${seed}`).toBe(served);
+          const worths = value[served]!.map((each, at) => each - market.prices[at]!);
+          expect(worths[own], `seed ${seed}`).toBeGreaterThanOrEqual(Math.max(...worths) - 1e-9);
+        }
+      }
+      const sum = value.reduce((total, row, bidder) => total + row[objectOf[bidder]!]!, 0);
+      const best = munkres(value.map((row) => row.map((each) => -each)));
+      expect(sum, `seed ${seed}`).toBeCloseTo(
+        best.reduce((total, [bidder, object]) => total + value[bidder]![object]!, 0),
+        6,
+      );
+    }
+  });
+
+  it('leave those within epsilon of their best who were so before', () => {
+    const epsilon = 1;
+    for (let seed = 1; seed <= 40; seed++) {
+      const count = 30;
+      const random = randomFrom(1000 + seed);
+      const { value, market, holder, objectOf, table } = crowd(count, seed);
+      // Everybody but the last few has what is nearly best for it; what is free is as dear as the rest.
+      for (let bidder = 0; bidder < count - 3; bidder++) {
+        objectOf[bidder] = bidder;
+        holder[bidder] = bidder;
+      }
+      for (let at = 0; at < count; at++) market.prices[at] = 12;
+      for (let bidder = 0; bidder < count - 3; bidder++) {
+        value[bidder]![bidder] = Math.max(...value[bidder]!) - epsilon * random();
+      }
+      table.values.set(value.flat());
+      const paths = new ShortestPaths(market, table, holder, objectOf);
+      for (let bidder = count - 3; bidder < count; bidder++) expect(paths.augment(bidder, never)).toBe(true);
+      expect(new Set(objectOf).size).toBe(count);
+      for (let bidder = 0; bidder < count; bidder++) {
+        const worths = value[bidder]!.map((each, at) => each - market.prices[at]!);
+        expect(worths[objectOf[bidder]!], `seed ${seed}`).toBeGreaterThanOrEqual(Math.max(...worths) - epsilon - 1e-9);
+      }
+    }
+  });
+
+  it('change nothing where candidates lead to no free object, nor where interrupted, and work afterwards', () => {
+    const count = 1500;
+    // Each bidder has the object before its own number and may move on to that of its number, which is worth 1 less to it; the last one is free.
+    const chain = Int32Array.from({ length: count }, (_, at) => at);
+    const market = new ScanMarket(chain, () => undefined);
+    const holder = Int32Array.from(chain, (at) => (at === count - 1 ? -1 : at + 1));
+    const objectOf = Int32Array.from(chain, (bidder) => bidder - 1);
+    const table = {
+      size: 2,
+      counts: Uint16Array.from(chain, (bidder) => (bidder === 0 ? 1 : 2)),
+      positions: Int32Array.from({ length: 2 * count }, (_, cell) => (cell < 2 ? 0 : (cell >> 1) - 1 + (cell & 1))),
+      values: Float64Array.from({ length: 2 * count }, (_, cell) => 1 - (cell & 1)),
+    };
+    const paths = new ShortestPaths(market, table, holder, objectOf);
+    const state = () => [market.prices.slice(), holder.slice(), objectOf.slice()];
+    const before = state();
+    expect(paths.augment(0, () => true)).toBe(false);
+    expect(state()).toEqual(before);
+    table.counts[count - 1] = 1;
+    expect(paths.augment(0, never)).toBe(false);
+    expect(state()).toEqual(before);
+    table.counts[count - 1] = 2;
+    expect(paths.augment(0, never)).toBe(true);
+    expect(objectOf).toEqual(chain);
+    expect(holder).toEqual(chain);
+    expect(market.prices).toEqual(Float64Array.from(chain, (at) => count - 1 - at));
+  });
+});
