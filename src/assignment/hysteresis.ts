@@ -35,6 +35,8 @@ export function changeLimitOf(problem: HardProblem): number | null {
 export interface LimitedSearch {
   /** Solves a reduction; null: cancelled, or there is no time for it. */
   readonly solve: (reduction: Reduction, start: SolverStart | null) => Solved | null;
+  /** Whether there is time for one more solution and its bound, as far as that can be told. */
+  readonly maySolve: () => boolean;
   readonly shouldStop: () => boolean;
 }
 
@@ -83,7 +85,7 @@ export function limitChanges(
   let bound = freeBound - offset(beyond.columnOfRow);
   let best = within;
   let start: SolverStart | null = null;
-  for (let round = 0; round < maxRounds && !search.shouldStop(); round++) {
+  for (let round = 0; round < maxRounds && search.maySolve(); round++) {
     const bonus = (beyond.gain - within.gain) / (beyond.changes - within.changes);
     if (!(bonus > 0)) break;
     keep.setBonus(bonus);

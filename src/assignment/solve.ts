@@ -12,6 +12,12 @@ import { startOf, taskPricesOf } from './warm-prices.js';
 /** Share of the budget for the answer without a limit of changes, where there is one, and of what is left for each try to meet it. */
 const freeShare = 0.5;
 const roundShare = 0.4;
+/**
+ * Passes over the costs that such a try takes at least, however soon it is stopped, and that come before the first and after the last one:
+ * no try is begun that would end late, and time is kept for what has to be done anyway.
+ */
+const roundPasses = 3;
+const limitPasses = 8;
 /** A gap of this share is rounding. */
 const provenShare = 1e-9;
 
@@ -30,8 +36,11 @@ export function solveHard(problem: HardProblem, control: SolveControl, times = n
   const { start, warm } = startOf(problem, reduction);
   const deadlineMs = budgetMs === null || problem.solver === 'EXACT' ? Infinity : beganMs + budgetMs;
   const limit = changeLimitOf(problem);
-  const share = limit === null ? 1 : freeShare;
-  const freeDeadlineMs = deadlineMs === Infinity ? Infinity : beganMs + share * (deadlineMs - beganMs);
+  const passMs = times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
+  const freeDeadlineMs =
+    limit === null || deadlineMs === Infinity
+      ? deadlineMs
+      : Math.min(beganMs + freeShare * (deadlineMs - beganMs), deadlineMs - limitPasses * passMs);
   const solved = solveBy(problem.solver, new SolverChoice(control, times, freeDeadlineMs), reduction, start);
   if (solved === null) return null;
   const taskOfAgent = restoreAssignment(reduction, solved.columnOfRow);
@@ -70,12 +79,19 @@ function limited(
   deadlineMs: number,
 ): HardResult | null {
   const shouldStop = (): boolean => control.cancelled() || control.nowMs() >= deadlineMs;
+  const roundMs = roundPasses * times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
+  const maySolve = (): boolean =>
+    !control.cancelled() && (deadlineMs === Infinity || control.nowMs() + roundMs < deadlineMs);
   const solve = (kept: Reduction, start: SolverStart | null): Solved | null => {
     const nowMs = control.nowMs();
     const stopMs = deadlineMs === Infinity ? Infinity : nowMs + roundShare * (deadlineMs - nowMs);
     return solveBy(problem.solver, new SolverChoice(control, times, stopMs), kept, start);
   };
-  const answer = limitChanges(problem, reduction, limit, free.taskOfAgent, free.upperBound, { solve, shouldStop });
+  const answer = limitChanges(problem, reduction, limit, free.taskOfAgent, free.upperBound, {
+    solve,
+    maySolve,
+    shouldStop,
+  });
   if (control.cancelled()) return null;
   if (answer === null) return free;
   const { taskOfAgent } = answer;

@@ -121,6 +121,22 @@ describe('max_change at size 150', () => {
       expect(nowMs).toBeLessThan(budgetMs + 3);
     }
   });
+
+  it('begins no try that by measured times would end late', () => {
+    const gapWhere = (passMs: number): number => {
+      const times = new SolveTimes();
+      times.record('pass', count, count, passMs);
+      let nowMs = 0;
+      const problem = hardProblem(count, count, utility, { previous, maxChange: 0.2, budgetMs: 20, solver: 'AUCTION' });
+      const result = solveHard(problem, { ...control, nowMs: () => (nowMs += 0.05) }, times)!;
+      expect(changesOf(problem, result.taskOfAgent)).toBeLessThanOrEqual(30);
+      expect(nowMs).toBeLessThan(20 + 3);
+      return (result.upperBound - result.objective) / Math.abs(result.objective);
+    };
+    // By this clock passes take no time, and tries what they do: each makes the gap smaller.
+    expect(gapWhere(0.01)).toBeLessThan(0.1);
+    expect(gapWhere(40)).toBeGreaterThan(1);
+  });
 });
 
 describe('SolveTimes', () => {
