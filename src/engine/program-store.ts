@@ -19,6 +19,7 @@ import { LoadQueue } from './load-queue.js';
 import { longestRunMs } from './longest-run.js';
 import type { UsedProgram } from './program-usage.js';
 import { StoredProgram } from './stored-program.js';
+import { WarmPace } from './warm-pace.js';
 
 export interface ProgramStoreOptions {
   readonly engine: Engine;
@@ -30,6 +31,8 @@ export interface ProgramStoreOptions {
     'executableCache' | 'compileDuration' | 'executableResidentBytes' | 'executablesResident'
   >;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** See `warm-pace.ts`; left out: warm sets are loaded as fast as they can be. */
+  readonly waitedForCoreMs?: () => number;
 }
 
 export interface WarmFailure {
@@ -138,13 +141,17 @@ export class ProgramStore {
   async warm(requests: readonly ProgramRequest[], progress?: WarmProgress): Promise<WarmFailure[]> {
     this.#warmSet = requests;
     const failures: WarmFailure[] = [];
+    const { clock, waitedForCoreMs } = this.#options;
+    const pace = waitedForCoreMs === undefined ? null : new WarmPace({ clock, waitedForCoreMs });
     let next = 0;
     let done = 0;
     const warmThem = async (): Promise<void> => {
       for (let request = requests[next++]; request !== undefined; request = requests[next++]) {
+        const loaded = pace?.begin();
         const error = await this.#warmOne(request);
         if (error !== null) failures.push({ bucket: request.bucket, error });
         progress?.(++done, requests.length);
+        if (next < requests.length) await loaded?.();
       }
     };
     await Promise.all(Array.from({ length: this.#options.engine.loadConcurrency ?? 1 }, warmThem));

@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import { WarmPace } from '../../src/engine/warm-pace.js';
+import { settle, VirtualClock } from '../virtual-clock.js';
+
+/** A pace, a way to load a program for `tookMs` of which threads waited for cores for `waitedMs`, and what it then waited. */
+function setUp() {
+  const clock = new VirtualClock();
+  let waitedForCoreMs = 1234;
+  const pace = new WarmPace({ clock, waitedForCoreMs: () => waitedForCoreMs });
+  const load = async (tookMs: number, waitedMs: number): Promise<number> => {
+    const loaded = pace.begin();
+    clock.advance(tookMs);
+    waitedForCoreMs += waitedMs;
+    const endedMs = clock.nowMs();
+    const state = { mayGoOn: false };
+    void loaded().then(() => (state.mayGoOn = true));
+    await settle();
+    while (!state.mayGoOn) await clock.advanceAsync(1);
+    return clock.nowMs() - endedMs;
+  };
+  return { clock, load };
+}
+
+describe('the pace of a warm-up', () => {
+  it('loses no time where no thread waited for a core', async () => {
+    const { load } = setUp();
+    for (let i = 0; i < 5; i++) expect(await load(80, 0)).toBe(0);
+  });
+
+  it('waits twice as long as a load waited for cores, and for one thread at most', async () => {
+    const { load } = setUp();
+    expect(await load(80, 30)).toBe(60);
+    expect(await load(50, 200)).toBe(100);
+  });
+
+  it('waits for no longer after one program, and in all, than a start may take for the sake of others', async () => {
+    const { load } = setUp();
+    expect(await load(5000, 5000)).toBe(250);
+    let total = 250;
+    for (let i = 0; i < 40; i++) total += await load(100, 100);
+    expect(total).toBe(3000);
+    expect(await load(100, 100)).toBe(0);
+  });
+
+  it('takes a count that fell, as it does when a thread ends, for none', async () => {
+    const { load } = setUp();
+    expect(await load(80, -500)).toBe(0);
+  });
+});
