@@ -24,7 +24,9 @@ function pack(name) {
     maxBuffer: 64 << 20,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const [{ filename }] = JSON.parse(output.slice(output.indexOf('[')));
+  const [{ filename, files }] = JSON.parse(output.slice(output.indexOf('[')));
+  if (files.some(({ path }) => path.endsWith('.tsbuildinfo')))
+    throw new Error("the compiler's notes for its next build are packed");
   const file = join(destination, filename);
   return { file, hash: createHash('sha256').update(readFileSync(file)).digest('hex') };
 }
