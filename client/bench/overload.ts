@@ -9,6 +9,7 @@ import { sampleRequest } from './messages.js';
 import type { OpenLoop, OpenResult } from './open-caller.js';
 import { atLeast, atMost, type Cell } from './report.js';
 import type { BenchContext, Section } from './section.js';
+import type { ProbeReading } from './probe.js';
 import { settled, startService } from './server-process.js';
 import { median } from './statistics.js';
 
@@ -28,10 +29,13 @@ const overload2 = 2;
 const mostRefusalMs = 5;
 const restfulLoad = 0.8;
 
+/** What the generator saw, and the server's event loop meanwhile. */
+type Result = OpenResult & Pick<ProbeReading, 'loopDelayMs' | 'busiestMs'>;
+
 export const overload: Section = async (context) => {
   const requestFiles = Array.from({ length: distinctRequests }, (_, index) => requestFile(context, index + 1));
-  const service = await startService(serviceFlags(context));
-  const byLoad = new Map<number, OpenResult[]>(loads.map((load) => [load, []]));
+  const service = await startService(serviceFlags(context), { probe: true });
+  const byLoad = new Map<number, Result[]>(loads.map((load) => [load, []]));
   let capacity: number;
   try {
     const closed = (seconds: number): Promise<LoadResult> => {
@@ -68,8 +72,10 @@ export const overload: Section = async (context) => {
     await open(1, context.seconds);
     for (let round = 0; round < context.rounds; round++) {
       for (const load of loads) {
+        await service.read();
         const result = await open(load, timesLonger * context.seconds);
-        byLoad.get(load)!.push(result);
+        const { loopDelayMs, busiestMs } = await service.read();
+        byLoad.get(load)!.push({ ...result, loopDelayMs, busiestMs });
         context.progress(
           `${load} of capacity: ${result.goodPerSecond.toFixed(0)}/s in time, ${result.refused} refused, ${result.late} late of ${result.sent}`,
         );
@@ -78,10 +84,10 @@ export const overload: Section = async (context) => {
   } finally {
     await service.stop();
   }
-  const of = (load: number, pick: (result: OpenResult) => number): number => median(byLoad.get(load)!.map(pick));
+  const of = (load: number, pick: (result: Result) => number): number => median(byLoad.get(load)!.map(pick));
   const best = Math.max(...loads.map((load) => of(load, (result) => result.goodPerSecond)));
   const rows = loads.map((load): Cell[] => {
-    const share = (pick: (result: OpenResult) => number): number => of(load, (result) => pick(result) / result.sent);
+    const share = (pick: (result: Result) => number): number => of(load, (result) => pick(result) / result.sent);
     return [
       load,
       load * capacity,
@@ -94,6 +100,8 @@ export const overload: Section = async (context) => {
       of(load, (result) => result.refusedP50Ms),
       of(load, (result) => result.refusedP99Ms),
       of(load, (result) => result.lagP99Ms),
+      of(load, (result) => result.loopDelayMs.p99),
+      of(load, (result) => result.busiestMs ?? NaN),
       of(load, (result) => result.cpuShare),
       byLoad.get(load)!.reduce((sum, result) => sum + result.failed, 0),
     ];
@@ -107,7 +115,8 @@ export const overload: Section = async (context) => {
       `Engine: ${serviceEngine(context)}. \`distance\` policy, N=M=${count}, \`HARD\`, ${distinctRequests} different swarms. Capacity is the rate of ${closedCallers} callers without deadlines that each send the next call when they have ` +
       `the last answer. The load is then an open loop in a process of its own: calls are sent at equal distances (as ghz does with a rate) whatever is unanswered, over ${connections} connections in turn, each with a deadline of ${deadlineMs} ms. ` +
       `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
-      'Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Rates in calls a second, times in ms.',
+      'Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Loop is how far apart the ticks of a timer of 1 ms are in the server, waiting for a core included, busiest the most that its main thread computed at a stretch: ' +
+      'what a refusal waits for in the server; the rest of its time is the way and the generator. Rates in calls a second, times in ms.',
     tables: [
       {
         columns: [
@@ -122,6 +131,8 @@ export const overload: Section = async (context) => {
           'refusal p50',
           'refusal p99',
           'lag p99',
+          'loop p99',
+          'busiest',
           'generator',
           'errors',
         ],
