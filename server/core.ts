@@ -20,7 +20,7 @@ import type { Policy, PolicySource } from '../src/policies/policy.js';
 import { PolicyRegistry, type PolicyEvent } from '../src/policies/registry.js';
 import type { PolicyInfoMessage } from '../src/wire/messages.js';
 import { decodeRequest } from '../src/wire/request.js';
-import { waitedForCoreMs } from './core-wait.js';
+import { coreTimes } from './core-times.js';
 import { rungsFor } from './engine-choice.js';
 import { openExecutableCache } from './executable-folder.js';
 import type { Logger } from './log.js';
@@ -71,7 +71,7 @@ export async function createCore(context: CoreContext, rungs?: readonly RungOpti
           clock,
           metrics,
           log: (message, fields) => log.error(fields, message),
-          waitedForCoreMs,
+          cores: coreTimes,
         }),
       clock,
       metrics,

@@ -19,7 +19,7 @@ import { LoadQueue } from './load-queue.js';
 import { longestRunMs } from './longest-run.js';
 import type { UsedProgram } from './program-usage.js';
 import { StoredProgram } from './stored-program.js';
-import { WarmPace } from './warm-pace.js';
+import { type CoreTimes, WarmPace } from './warm-pace.js';
 
 export interface ProgramStoreOptions {
   readonly engine: Engine;
@@ -32,7 +32,7 @@ export interface ProgramStoreOptions {
   >;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
   /** See `warm-pace.ts`; left out: warm sets are loaded as fast as they can be. */
-  readonly waitedForCoreMs?: () => number;
+  readonly cores?: CoreTimes;
 }
 
 export interface WarmFailure {
@@ -141,8 +141,8 @@ export class ProgramStore {
   async warm(requests: readonly ProgramRequest[], progress?: WarmProgress): Promise<WarmFailure[]> {
     this.#warmSet = requests;
     const failures: WarmFailure[] = [];
-    const { clock, waitedForCoreMs } = this.#options;
-    const pace = waitedForCoreMs === undefined ? null : new WarmPace({ clock, waitedForCoreMs });
+    const { clock, cores } = this.#options;
+    const pace = cores === undefined ? null : new WarmPace({ clock, cores });
     let next = 0;
     let done = 0;
     const warmThem = async (): Promise<void> => {

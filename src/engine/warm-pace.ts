@@ -12,10 +12,17 @@ const shareOfWait = 2;
 /** Of one program. */
 const mostWaitAfterOneMs = 250;
 
+/** Of this process, summed over its threads since some time in the past, milliseconds. */
+export interface CoreTimes {
+  /** Ready to run, without a core. */
+  readonly waitedMs: () => number;
+  /** On a core. */
+  readonly usedMs: () => number;
+}
+
 export interface WarmPaceOptions {
   readonly clock: Clock;
-  /** Milliseconds for which threads of this process were ready to run and had no core, summed since some time in the past. */
-  readonly waitedForCoreMs: () => number;
+  readonly cores: CoreTimes;
 }
 
 export class WarmPace {
@@ -28,12 +35,14 @@ export class WarmPace {
 
   /** To be called where a load begins; what it returns where the load has ended, which resolves when the next one may begin. */
   begin(): () => Promise<void> {
-    const { clock, waitedForCoreMs } = this.#options;
+    const { clock, cores } = this.#options;
     const startedMs = clock.nowMs();
-    const waitedMs = waitedForCoreMs();
+    const [waitedMs, usedMs] = [cores.waitedMs(), cores.usedMs()];
     return () => {
-      // Several threads may wait at the same time; none of them for longer than the load took.
-      const contendedMs = Math.min(waitedForCoreMs() - waitedMs, clock.nowMs() - startedMs);
+      // Threads of this process wait for each other, too: what others took is at most what is missing to a whole core. And what is missing may be
+      // missing for want of work: a load waits for disks and devices as well.
+      const missingMs = clock.nowMs() - startedMs - (cores.usedMs() - usedMs);
+      const contendedMs = Math.min(cores.waitedMs() - waitedMs, missingMs);
       const waitMs = Math.min(shareOfWait * contendedMs, mostWaitAfterOneMs, this.#leftMs);
       if (!(waitMs > 0)) return Promise.resolve();
       this.#leftMs -= waitMs;

@@ -5,12 +5,13 @@ import { settle, VirtualClock } from '../virtual-clock.js';
 /** A pace, a way to load a program for `tookMs` of which threads waited for cores for `waitedMs`, and what it then waited. */
 function setUp() {
   const clock = new VirtualClock();
-  let waitedForCoreMs = 1234;
-  const pace = new WarmPace({ clock, waitedForCoreMs: () => waitedForCoreMs });
-  const load = async (tookMs: number, waitedMs: number): Promise<number> => {
+  let [waited, used] = [1234, 567];
+  const pace = new WarmPace({ clock, cores: { waitedMs: () => waited, usedMs: () => used } });
+  const load = async (tookMs: number, waitedMs: number, usedMs = 0): Promise<number> => {
     const loaded = pace.begin();
     clock.advance(tookMs);
-    waitedForCoreMs += waitedMs;
+    waited += waitedMs;
+    used += usedMs;
     const endedMs = clock.nowMs();
     const state = { mayGoOn: false };
     void loaded().then(() => (state.mayGoOn = true));
@@ -27,9 +28,16 @@ describe('the pace of a warm-up', () => {
     for (let i = 0; i < 5; i++) expect(await load(80, 0)).toBe(0);
   });
 
-  it('waits twice as long as a load waited for cores, and for one thread at most', async () => {
+  it('loses no time where its own threads had a core all the while and waited for each other, or where it waited for a disk', async () => {
+    const { load } = setUp();
+    expect(await load(80, 50, 85)).toBe(0);
+    expect(await load(80, 0, 20)).toBe(0);
+  });
+
+  it('waits twice as long as others had the core that it wanted', async () => {
     const { load } = setUp();
     expect(await load(80, 30)).toBe(60);
+    expect(await load(80, 60, 65)).toBe(30);
     expect(await load(50, 200)).toBe(100);
   });
 
