@@ -92,6 +92,23 @@ describe('the XLA engine', () => {
     await expect.poll(livePjrtObjects).toBe(before);
   });
 
+  it('lets the event loop go on while it frees programs that take long', async () => {
+    let nowMs = 0;
+    const clock: Clock = { ...systemClock, nowMs: () => (nowMs += 1000) };
+    const before = livePjrtObjects();
+    const xla = await open(clock);
+    for (const agents of [16, 32, 64]) await xla.load({ spec, bucket: { ...bucket, agents }, parameters });
+    const opened = livePjrtObjects();
+    const seen = new Set<number>();
+    const closed = xla.close();
+    for (let open = opened; open > before; open = livePjrtObjects()) {
+      seen.add(open);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await closed;
+    expect([...seen].filter((open) => open > before && open < opened)).not.toEqual([]);
+  });
+
   it('has read the memory it lends for inputs when a run has begun, so that the next batch may be packed there', async () => {
     const xla = await open();
     const program = await xla.load({ spec, bucket, parameters });
