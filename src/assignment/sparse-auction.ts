@@ -185,7 +185,7 @@ export class SparseAuction {
       const bidder = queue[this.#head]!;
       this.#look(bidder);
       if (this.#bestValue < this.#elsewhere[bidder]! - slack) this.#ask(bidder, slack);
-      if (!this.#paths!.augment(bidder, interrupted)) break;
+      if (!this.#paths!.augment(bidder, slack, interrupted)) break;
       this.#head = this.#head + 1 === queue.length ? 0 : this.#head + 1;
       this.#waiting--;
     }

@@ -3,10 +3,11 @@
  *
  * When few bidders are left, an auction raises the prices of nearly all objects, by small steps, until a free object is as good as those around
  * a bidder. A shortest path knows at once how far prices have to rise. A step from a bidder to an object is as long as the object is worse
- * for it than what it has, at least 0; so each bidder stays within the epsilon that it was within, as far as its list of
- * candidates tells: no list is asked for anew on the way. What a list does not know makes an answer worse, never wrong: the next phase looks at everybody
+ * for it than what it has, at least 0; so each bidder stays within the epsilon that it was within, and the width of a lane
+ * of the queue, as far as its list of candidates tells: no list is asked for anew on the way. What a list does not know makes an answer worse, never wrong: the next phase looks at everybody
  * again, and the bound at all pairs.
  */
+import { LaneQueue } from './lane-queue.js';
 import type { Interrupted } from './sparse-auction.js';
 import type { Market } from './sparse-market.js';
 
@@ -21,6 +22,8 @@ export interface CandidateTable {
 
 /** Objects looked at between two looks at the clock. */
 const visitsPerLook = 512;
+/** Lengths that differ by less than this share of epsilon count as equal: by so much more may bidders be from their best afterwards. */
+const laneShare = 1 / 32;
 
 export class ShortestPaths {
   /** Objects looked at so far. */
@@ -34,17 +37,15 @@ export class ShortestPaths {
   readonly #distances: Float64Array;
   /** [objects] the bidder it is reached from; of those with a way. */
   readonly #from: Int32Array;
-  /** [objects] those with a way; of them, in order, those with a shortest one. */
+  /** [objects] 1: its way is found, and no shorter one is looked for. */
+  readonly #isFound: Uint8Array;
+  /** [objects] those with a way. */
   readonly #touched: Int32Array;
-  readonly #reached: Int32Array;
   #touchedCount = 0;
-  #reachedCount = 0;
+  readonly #waiting: LaneQueue;
   /** A free object, and the length of the way to it; no longer way is of interest. */
   #end = -1;
   #limit = Infinity;
-  #heapKeys = new Float64Array(1024);
-  #heapItems = new Int32Array(1024);
-  #heapSize = 0;
 
   constructor(market: Market, table: CandidateTable, holder: Int32Array, objectOf: Int32Array) {
     this.#market = market;
@@ -53,18 +54,18 @@ export class ShortestPaths {
     this.#objectOf = objectOf;
     this.#distances = new Float64Array(market.count).fill(Infinity);
     this.#from = new Int32Array(market.count);
+    this.#isFound = new Uint8Array(market.count);
     this.#touched = new Int32Array(market.count);
-    this.#reached = new Int32Array(market.count);
+    this.#waiting = new LaneQueue(this.#distances);
   }
 
   /**
    * Gives `bidder` an object, moves others on to a free one, and raises the prices on the way there. False, and nothing is changed, where
-   * candidates lead to no free object or where interrupted.
+   * candidates lead to no free object or where interrupted. `epsilon`: about that of the phase.
    */
-  augment(bidder: number, interrupted: Interrupted): boolean {
-    this.#heapSize = 0;
+  augment(bidder: number, epsilon: number, interrupted: Interrupted): boolean {
+    this.#waiting.reset(laneShare * epsilon);
     this.#touchedCount = 0;
-    this.#reachedCount = 0;
     this.#end = -1;
     this.#limit = Infinity;
     const isFound = this.#search(bidder, interrupted);
@@ -72,35 +73,28 @@ export class ShortestPaths {
       this.#raise();
       this.#move(this.#end, bidder);
     }
-    this.visits += this.#reachedCount;
-    for (let at = 0; at < this.#touchedCount; at++) this.#distances[this.#touched[at]!] = Infinity;
+    for (let at = 0; at < this.#touchedCount; at++) {
+      this.#distances[this.#touched[at]!] = Infinity;
+      this.#isFound[this.#touched[at]!] = 0;
+    }
     return isFound;
   }
 
   #search(bidder: number, interrupted: Interrupted): boolean {
-    const distances = this.#distances;
-    const reached = this.#reached;
+    const waiting = this.#waiting;
     let untilLook = visitsPerLook;
-    let done = 0;
     this.#expand(bidder, this.#bestOf(bidder), 0);
     for (;;) {
-      // Those that were reached without any further way are next; then the nearest one that waits.
-      while (done === this.#reachedCount) {
-        if (this.#heapSize === 0) return this.#end >= 0;
-        const distance = this.#heapKeys[0]!;
-        const position = this.#heapItems[0]!;
-        if (distance >= this.#limit) return true;
-        this.#pop();
-        // Else it was reached by a shorter way meanwhile.
-        if (distance === distances[position]!) reached[this.#reachedCount++] = position;
-      }
+      const position = waiting.take();
+      if (position < 0) return this.#end >= 0;
+      const distance = this.#distances[position]!;
+      if (distance >= this.#limit) continue;
+      this.#isFound[position] = 1;
+      this.visits++;
       if (--untilLook <= 0) {
         if (interrupted()) return false;
         untilLook = visitsPerLook;
       }
-      const position = reached[done++]!;
-      const distance = distances[position]!;
-      if (distance >= this.#limit) return true;
       const next = this.#holder[position]!;
       this.#expand(next, this.#worthOf(next, position), distance);
     }
@@ -108,8 +102,8 @@ export class ShortestPaths {
 
   #raise(): void {
     const prices = this.#market.prices;
-    for (let at = 0; at < this.#reachedCount; at++) {
-      const position = this.#reached[at]!;
+    for (let at = 0; at < this.#touchedCount; at++) {
+      const position = this.#touched[at]!;
       const rise = this.#limit - this.#distances[position]!;
       if (rise > 0) this.#market.raiseRoughly(position, prices[position]! + rise);
     }
@@ -132,20 +126,21 @@ export class ShortestPaths {
     const { size, counts, positions, values } = this.#table;
     const prices = this.#market.prices;
     const distances = this.#distances;
+    let limit = this.#limit;
     for (let at = bidder * size, end = at + counts[bidder]!; at < end; at++) {
       const position = positions[at]!;
       const lack = worth - (values[at]! - prices[position]!);
       const way = lack > 0 ? distance + lack : distance;
+      if (way >= limit) continue;
       const before = distances[position]!;
-      if (way >= before || way >= this.#limit) continue;
+      if (way >= before || this.#isFound[position] === 1) continue;
       if (before === Infinity) this.#touched[this.#touchedCount++] = position;
       distances[position] = way;
       this.#from[position] = bidder;
       if (this.#holder[position]! < 0) {
         this.#end = position;
-        this.#limit = way;
-      } else if (way === distance) this.#reached[this.#reachedCount++] = position;
-      else this.#push(way, position);
+        this.#limit = limit = way;
+      } else this.#waiting.put(position);
     }
   }
 
@@ -164,52 +159,5 @@ export class ShortestPaths {
       if (positions[at] === position) return values[at]! - this.#market.prices[position]!;
     }
     return this.#bestOf(bidder);
-  }
-
-  #push(key: number, item: number): void {
-    if (this.#heapSize === this.#heapKeys.length) this.#grow();
-    const keys = this.#heapKeys;
-    const items = this.#heapItems;
-    let at = this.#heapSize++;
-    while (at > 0) {
-      const above = (at - 1) >> 2;
-      if (keys[above]! <= key) break;
-      keys[at] = keys[above]!;
-      items[at] = items[above]!;
-      at = above;
-    }
-    keys[at] = key;
-    items[at] = item;
-  }
-
-  #pop(): void {
-    const keys = this.#heapKeys;
-    const items = this.#heapItems;
-    const size = --this.#heapSize;
-    const key = keys[size]!;
-    const item = items[size]!;
-    let at = 0;
-    for (;;) {
-      const first = 4 * at + 1;
-      if (first >= size) break;
-      let least = first;
-      const end = Math.min(first + 4, size);
-      for (let below = first + 1; below < end; below++) if (keys[below]! < keys[least]!) least = below;
-      if (keys[least]! >= key) break;
-      keys[at] = keys[least]!;
-      items[at] = items[least]!;
-      at = least;
-    }
-    keys[at] = key;
-    items[at] = item;
-  }
-
-  #grow(): void {
-    const keys = new Float64Array(2 * this.#heapKeys.length);
-    const items = new Int32Array(2 * this.#heapItems.length);
-    keys.set(this.#heapKeys);
-    items.set(this.#heapItems);
-    this.#heapKeys = keys;
-    this.#heapItems = items;
   }
 }

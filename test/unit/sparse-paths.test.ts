@@ -5,6 +5,8 @@ import { ShortestPaths } from '../../src/assignment/sparse-paths.js';
 import { randomFrom } from './assignment-problems.js';
 
 const never = (): boolean => false;
+/** Ways are told apart exactly. */
+const tiny = 1e-10;
 
 /** `count` bidders and objects, everybody with all objects on its list, and prices to begin with. */
 function crowd(count: number, seed: number) {
@@ -31,7 +33,7 @@ describe('shortest paths for the last bidders of an auction', () => {
       const { value, market, holder, objectOf, paths } = crowd(count, seed);
       for (let bidder = 0; bidder < count; bidder++) {
         const before = market.prices.slice();
-        expect(paths.augment(bidder, never), `seed ${seed}`).toBe(true);
+        expect(paths.augment(bidder, tiny, never), `seed ${seed}`).toBe(true);
         for (let at = 0; at < count; at++) expect(market.prices[at]).toBeGreaterThanOrEqual(before[at]!);
         for (let served = 0; served <= bidder; served++) {
           const own = objectOf[served]!;
@@ -66,7 +68,7 @@ describe('shortest paths for the last bidders of an auction', () => {
       }
       table.values.set(value.flat());
       const paths = new ShortestPaths(market, table, holder, objectOf);
-      for (let bidder = count - 3; bidder < count; bidder++) expect(paths.augment(bidder, never)).toBe(true);
+      for (let bidder = count - 3; bidder < count; bidder++) expect(paths.augment(bidder, tiny, never)).toBe(true);
       expect(new Set(objectOf).size).toBe(count);
       for (let bidder = 0; bidder < count; bidder++) {
         const worths = value[bidder]!.map((each, at) => each - market.prices[at]!);
@@ -91,13 +93,13 @@ describe('shortest paths for the last bidders of an auction', () => {
     const paths = new ShortestPaths(market, table, holder, objectOf);
     const state = () => [market.prices.slice(), holder.slice(), objectOf.slice()];
     const before = state();
-    expect(paths.augment(0, () => true)).toBe(false);
+    expect(paths.augment(0, tiny, () => true)).toBe(false);
     expect(state()).toEqual(before);
     table.counts[count - 1] = 1;
-    expect(paths.augment(0, never)).toBe(false);
+    expect(paths.augment(0, tiny, never)).toBe(false);
     expect(state()).toEqual(before);
     table.counts[count - 1] = 2;
-    expect(paths.augment(0, never)).toBe(true);
+    expect(paths.augment(0, tiny, never)).toBe(true);
     expect(objectOf).toEqual(chain);
     expect(holder).toEqual(chain);
     expect(market.prices).toEqual(Float64Array.from(chain, (at) => count - 1 - at));
