@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { LaneQueue } from '../../src/assignment/lane-queue.js';
+import { randomFrom } from './assignment-problems.js';
+
+describe('a queue in lanes', () => {
+  for (const [what, width, spread] of [
+    ['near', 1, 300],
+    ['far, so that lanes are laid out anew,', 1e-3, 1e6],
+  ] as const) {
+    it(`gives each item once, none more than a lane's width before a nearer one, where keys are ${what} and fall`, () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const random = randomFrom(seed);
+        const count = 400;
+        const keys = new Float64Array(count);
+        const queue = new LaneQueue(keys);
+        queue.reset(width);
+        const waiting = new Set<number>();
+        const taken: number[] = [];
+        let low = 0;
+        for (let at = 0; at < count; at++) {
+          keys[at] = low + spread * random() ** 4;
+          queue.put(at);
+          waiting.add(at);
+          const [other] = waiting;
+          keys[other!] = low + (keys[other!]! - low) * random();
+          queue.put(other!);
+          if (at % 3 !== 0) continue;
+          const item = queue.take();
+          const nearest = Math.min(...[...waiting].map((each) => keys[each]!));
+          expect(waiting.delete(item), `seed ${seed}`).toBe(true);
+          expect(keys[item]! - nearest, `seed ${seed}`).toBeLessThanOrEqual(width * (1 + 1e-9));
+          low = Math.max(low, keys[item]!);
+          for (const each of waiting) {
+            if (keys[each]! >= low) continue;
+            keys[each] = low;
+            queue.put(each);
+          }
+          taken.push(item);
+        }
+        for (let item = queue.take(); item >= 0; item = queue.take()) taken.push(item);
+        expect(new Set(taken).size, `seed ${seed}`).toBe(count);
+        expect(taken.length).toBe(count);
+      }
+    });
+  }
+
+  it('is empty after a reset, and at a width of 0 still gives everything', () => {
+    const keys = Float64Array.of(3, 1, 2);
+    const queue = new LaneQueue(keys);
+    queue.reset(1);
+    for (let item = 0; item < 3; item++) queue.put(item);
+    queue.reset(0);
+    expect(queue.take()).toBe(-1);
+    for (let item = 0; item < 3; item++) queue.put(item);
+    expect([queue.take(), queue.take(), queue.take(), queue.take()]).toEqual([1, 2, 0, -1]);
+  });
+});
