@@ -28,9 +28,15 @@ export class LaneQueue {
     this.#laneOf = new Int16Array(keys.length).fill(none);
   }
 
-  /** Keys count from 0 again, in lanes of `width` above 0. Empties the queue. */
+  /** Keys count from 0 again, in lanes of `width`. Empties the queue, whatever became of the keys of what waits. */
   reset(width: number): void {
-    while (this.#size > 0) this.take();
+    for (let lane = this.#lane; this.#size > 0; lane++) {
+      for (let item = this.#first[lane]!; item !== none; item = this.#next[item]!) {
+        this.#laneOf[item] = none;
+        this.#size--;
+      }
+      this.#first[lane] = none;
+    }
     this.#lane = 0;
     this.#start = 0;
     this.#width = Math.max(width, Number.MIN_VALUE);

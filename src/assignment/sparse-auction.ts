@@ -8,6 +8,8 @@
  * A bidder looks at its k candidates only: its best when it last asked the market. The value of the (k+1)-th at that time
  * bounds all others for as long as prices only rise, so the list is asked for again only when it cannot prove the best any more.
  * The last bidders of a phase are served by shortest paths (sparse-paths.ts). Memory: 12 k bytes a bidder.
+ *
+ * Past 400 lines, as every bid changes the lists, who waits and who holds what, in that order.
  */
 import type { Market } from './sparse-market.js';
 import { ShortestPaths } from './sparse-paths.js';

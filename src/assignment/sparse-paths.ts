@@ -26,8 +26,6 @@ const visitsPerLook = 512;
 const laneShare = 1 / 32;
 
 export class ShortestPaths {
-  /** Objects looked at so far. */
-  visits = 0;
   readonly #market: Market;
   readonly #table: CandidateTable;
   /** [objects] bidder, or below 0. */
@@ -90,7 +88,6 @@ export class ShortestPaths {
       const distance = this.#distances[position]!;
       if (distance >= this.#limit) continue;
       this.#isFound[position] = 1;
-      this.visits++;
       if (--untilLook <= 0) {
         if (interrupted()) return false;
         untilLook = visitsPerLook;

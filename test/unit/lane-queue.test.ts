@@ -44,13 +44,24 @@ describe('a queue in lanes', () => {
     });
   }
 
-  it('is empty after a reset, and at a width of 0 still gives everything', () => {
-    const keys = Float64Array.of(3, 1, 2);
+  it('is empty after a reset, whatever became of the keys, and holds nothing of before', () => {
+    const keys = Float64Array.of(3, 1, 1e6, 2e6);
     const queue = new LaneQueue(keys);
     queue.reset(1);
-    for (let item = 0; item < 3; item++) queue.put(item);
-    queue.reset(0);
+    for (let item = 0; item < 4; item++) queue.put(item);
+    expect(queue.take()).toBe(1);
+    keys.fill(Infinity);
+    queue.reset(1);
     expect(queue.take()).toBe(-1);
+    keys.set([1e6, 7, 3, 2e6]);
+    for (const item of [3, 0, 1]) queue.put(item);
+    expect([queue.take(), queue.take(), queue.take(), queue.take()]).toEqual([1, 0, 3, -1]);
+  });
+
+  it('gives everything at a width of 0, too', () => {
+    const keys = Float64Array.of(3, 1, 2);
+    const queue = new LaneQueue(keys);
+    queue.reset(0);
     for (let item = 0; item < 3; item++) queue.put(item);
     expect([queue.take(), queue.take(), queue.take(), queue.take()]).toEqual([1, 2, 0, -1]);
   });
