@@ -108,6 +108,8 @@ export function onnxRung(
         hangTimeoutMs: config.engineHangTimeoutMs,
         intraOpThreads: config.engineThreads,
         executionProviders,
+        cache: openExecutableCache(config, metrics, log),
+        host: hostIdentity(),
         log: (message, fields) => log.warn(fields, message),
       });
       try {

@@ -250,7 +250,7 @@ const settings = {
   executableCacheDir: setting(
     folder,
     '',
-    'Folder in which compiled XLA programs are kept, so that the next start compiles nothing.',
+    'Folder in which compiled programs are kept, those of XLA and ONNX models as optimised, so that the next start compiles nothing.',
     '~/.cache/tensor-consensus/executables',
   ),
   executableCacheMb: setting(

@@ -1,5 +1,5 @@
 /**
- * Compiled executables on disk, so that a restarted process compiles nothing. One file an entry, named by its key; several processes may share
+ * Compiled executables on disk, and ONNX models as the runtime optimised them, so that a restarted process compiles nothing. One file an entry, named by its key; several processes may share
  * the folder. A file is whole or not there: it is written beside its place and renamed. Nothing is synced to the disk: a file that a power cut
  * left short or wrong fails its checksum, is deleted, and its program is compiled anew. Whatever the disk does costs a warning and time, never an answer.
  *
@@ -104,6 +104,20 @@ export class ExecutableCache {
       this.#sweeping = this.#sweeping.then(() => this.#sweep());
     }
     await this.#sweeping;
+  }
+
+  /** Path of an empty file of this process in the folder, for whoever writes files only; null where there can be none. The caller deletes it. */
+  async temporary(): Promise<string | null> {
+    const { directory } = this.#options;
+    const path = join(directory, `${randomUUID()}.tmp`);
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await writeFile(path, '', { flag: 'wx', mode: 0o600 });
+      return path;
+    } catch (error) {
+      this.#warn('written', error);
+      return null;
+    }
   }
 
   /** The entry is whole, but nothing can be done with it, or it is broken: it is deleted and counted. */

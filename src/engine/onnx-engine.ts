@@ -19,7 +19,9 @@ import {
 import { workerUrl } from '../worker-url.js';
 import { ClockOffset } from './clock-offset.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
+import type { ExecutableCache } from './executable-cache.js';
 import { longestRunMs } from './longest-run.js';
+import { OnnxModelCache, type KeptModel } from './onnx-model-cache.js';
 import {
   controlSlot,
   type ExecutionProvider,
@@ -39,6 +41,10 @@ export interface OnnxEngineOptions {
   readonly executionProviders?: readonly ExecutionProvider[];
   /** As `Engine.concurrency`. Default 1. */
   readonly concurrency?: number;
+  /** Where optimised models are kept; none unless set. For the CPU provider alone. */
+  readonly cache?: ExecutableCache | null;
+  /** What optimised models depend on beside the runtime: the CPU's instructions. Needed beside `cache`. */
+  readonly host?: string;
   /** The worker's entry file; it speaks `onnx-protocol.ts`. Default `onnx-worker.js`. */
   readonly workerEntry?: URL;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -71,6 +77,7 @@ export class OnnxEngine implements Engine {
   readonly concurrency: number;
   readonly #options: OnnxEngineOptions;
   readonly #hangTimeoutMs: number;
+  readonly #models: OnnxModelCache | null;
   readonly #pending = new Map<number, Pending>();
   readonly #resetListeners: ((reason: LossReason) => void)[] = [];
   /** Null between the end of one worker and the start of the next, and once closed. */
@@ -90,6 +97,7 @@ export class OnnxEngine implements Engine {
     this.#options = options;
     this.#hangTimeoutMs = options.hangTimeoutMs ?? 30_000;
     this.concurrency = options.concurrency ?? 1;
+    this.#models = modelsOf(options);
     this.#start();
   }
 
@@ -112,8 +120,31 @@ export class OnnxEngine implements Engine {
     this.#resetListeners.push(listener);
   }
 
-  /** Waits for the next worker where one is being restarted. */
+  /** Waits for the next worker where one is being restarted. A kept model that the runtime does not take is forgotten, and compiled anew. */
   async load(request: ProgramRequest): Promise<LoadedProgram> {
+    const models = this.#models;
+    const entry = models?.entryOf(request) ?? '';
+    const kept = (await models?.read(entry)) ?? null;
+    if (kept !== null) {
+      try {
+        return await this.#loadFrom(request, kept, null);
+      } catch (thrown) {
+        if (!(thrown instanceof CoordinatorError) || thrown.code !== 'COMPILE_FAILED') throw thrown;
+        await models?.refuse(entry, thrown.message);
+      }
+    }
+    const scratch = (await models?.scratch()) ?? null;
+    try {
+      const loaded = await this.#loadFrom(request, null, scratch);
+      if (scratch !== null) models?.keep(entry, loaded.fingerprint, scratch);
+      return loaded;
+    } catch (thrown) {
+      if (scratch !== null) await models?.discard(scratch);
+      throw thrown;
+    }
+  }
+
+  async #loadFrom(request: ProgramRequest, kept: KeptModel | null, scratch: string | null): Promise<OnnxProgram> {
     await this.#ready.promise;
     const { spec, bucket } = request;
     const program = this.#nextId++;
@@ -121,8 +152,12 @@ export class OnnxEngine implements Engine {
     const parameters = new Map<ParameterSignature['name'], Float32Array<ArrayBuffer>>();
     for (const [name, values] of request.parameters) parameters.set(name, new Float32Array(values));
     const transfer = Array.from(parameters.values(), (values) => values.buffer);
+    if (kept !== null) transfer.push(kept.model.buffer);
     const owner = this.#current;
-    const reply = await this.#ask((id) => ({ kind: 'load', id, program, spec, bucket, parameters }), transfer);
+    const reply = await this.#ask(
+      (id) => ({ kind: 'load', id, program, spec, bucket, parameters, kept, scratch }),
+      transfer,
+    );
     if (reply.kind !== 'loaded') throw unexpected(reply);
     const allowanceMs = longestRunMs(spec, bucket);
     return new OnnxProgram(program, request, reply.fingerprint, reply.residentBytes, (inputs) => {
@@ -149,6 +184,7 @@ export class OnnxEngine implements Engine {
     const error = engineFailed('the engine is closed');
     this.#ready.reject(error);
     this.#rejectPending(error);
+    await this.#models?.close();
     if (last === null) return;
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(closeTimeoutMs, () => {
@@ -338,6 +374,18 @@ class OnnxProgram implements LoadedProgram {
   run(inputs: readonly TensorData[]): Promise<RunResult> {
     if (this.unloaded) return Promise.reject(engineFailed(`program ${bucketName(this.bucket)} was unloaded`));
     return this.#run(inputs);
+  }
+}
+
+/** Null where nothing is to be kept, or can be. */
+function modelsOf({ cache, host = '', executionProviders = ['cpu'], log }: OnnxEngineOptions): OnnxModelCache | null {
+  if (cache === undefined || cache === null || executionProviders[0] !== 'cpu') return null;
+  try {
+    return new OnnxModelCache(cache, host);
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    log?.('models are not kept: every start compiles them', { reason });
+    return null;
   }
 }
 

@@ -3,6 +3,7 @@
  * Typed arrays are transferred: whoever posts a message gives their memory away. Requests are answered in order.
  */
 import type { ParameterSignature, Bucket, ProgramSpec, TensorData } from '../operators/signature.js';
+import type { KeptModel } from './onnx-model-cache.js';
 
 export type ExecutionProvider = 'cpu' | 'cuda';
 
@@ -36,6 +37,10 @@ export type WorkerRequest =
       readonly spec: ProgramSpec;
       readonly bucket: Bucket;
       readonly parameters: ReadonlyMap<ParameterSignature['name'], Float32Array>;
+      /** As an earlier start optimised it; null: it is compiled. */
+      readonly kept: KeptModel | null;
+      /** A file to write the optimised model to; null: it is not wanted. What cannot be written is left out. */
+      readonly scratch: string | null;
     }
   | { readonly kind: 'run'; readonly id: number; readonly program: number; readonly inputs: readonly TensorData[] }
   /** Not answered. */

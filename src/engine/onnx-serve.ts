@@ -16,7 +16,7 @@ export function serveRequests(port: MessagePort, settings: WorkerSettings, compi
     }
     switch (request.kind) {
       case 'load': {
-        const loaded = await sessions.load(request.program, request);
+        const loaded = await sessions.load(request.program, request, request.kept, request.scratch);
         reply({ kind: 'loaded', id: request.id, ...loaded });
         break;
       }

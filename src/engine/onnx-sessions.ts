@@ -7,10 +7,11 @@ import { dirname, join } from 'node:path';
 import { InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node';
 import { programSignature, shapeIn, type TensorData, type TensorSignature } from '../operators/signature.js';
 import type { ProgramRequest } from './engine.js';
+import type { KeptModel } from './onnx-model-cache.js';
 import { controlSlot, type WorkerSettings } from './onnx-protocol.js';
 
 /** Traces and lowers: the bytes of an ONNX model with its weights inside. Equal requests give equal bytes. */
-export type CompileModel = (request: ProgramRequest) => Uint8Array;
+export type CompileModel = (request: ProgramRequest) => Uint8Array | Promise<Uint8Array>;
 
 interface Port {
   readonly name: string;
@@ -66,10 +67,18 @@ export class OnnxSessions {
     };
   }
 
-  /** Throws what the compiler or the runtime throws. */
-  async load(program: number, request: ProgramRequest): Promise<LoadedModel> {
-    const model = this.#compile(request);
-    const session = await this.#inRuntime(() => InferenceSession.create(model, this.#options));
+  /**
+   * Out of `kept` where there is that, else compiled, and then written to the file `scratch` as it was optimised where the file can be written. Throws
+   * what the compiler or the runtime throws.
+   */
+  async load(
+    program: number,
+    request: ProgramRequest,
+    kept: KeptModel | null,
+    scratch: string | null,
+  ): Promise<LoadedModel> {
+    const model = kept?.model ?? (await this.#compile(request));
+    const session = await this.#create(model, kept !== null, scratch);
     const signature = programSignature(request.spec);
     const port = (tensor: TensorSignature): Port => {
       const shape = shapeIn(tensor, request.bucket);
@@ -81,7 +90,7 @@ export class OnnxSessions {
     requireSameNames('outputs', outputs, session.outputNames);
     this.#sessions.set(program, { session, inputs, outputs });
     return {
-      fingerprint: createHash('sha256').update(model).digest('hex').slice(0, 16),
+      fingerprint: kept?.fingerprint ?? createHash('sha256').update(model).digest('hex').slice(0, 16),
       residentBytes: residentBytes(model.byteLength),
     };
   }
@@ -113,6 +122,20 @@ export class OnnxSessions {
     if (loaded === undefined) return;
     this.#sessions.delete(program);
     await this.#inRuntime(() => loaded.session.release());
+  }
+
+  async #create(model: Uint8Array, optimised: boolean, scratch: string | null): Promise<InferenceSession> {
+    const create = (more: InferenceSession.SessionOptions): Promise<InferenceSession> =>
+      this.#inRuntime(() => InferenceSession.create(model, { ...this.#options, ...more }));
+    if (optimised) return create({ graphOptimizationLevel: 'disabled' });
+    // What another runtime than the CPU's own optimised may hold what only this process can run.
+    if (scratch === null || this.device !== 'cpu') return create({});
+    try {
+      return await create({ optimizedModelFilePath: scratch });
+    } catch {
+      // The model is at fault, which shows again, or the disk.
+      return create({});
+    }
   }
 
   async #inRuntime<T>(call: () => Promise<T>): Promise<T> {
