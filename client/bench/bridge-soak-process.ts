@@ -2,7 +2,7 @@
  * Executions through the XLA engine in a process of their own: `node --expose-gc bridge-soak-process.js '{"pluginPath":…,"executions":…,…}'`.
  * Prints a line of JSON after the warm-up, after each block, and at the end, when everything is freed.
  */
-import { livePjrtObjects } from '../../src/pjrt/ownership.js';
+import { freedInBackground, livePjrtObjects } from '../../src/pjrt/ownership.js';
 import type { LoadedProgram } from '../../src/engine/engine.js';
 import { openXla } from './engines.js';
 import { cases, sizes, Workload } from './workload.js';
@@ -68,4 +68,5 @@ for (let block = 0; block < job.blocks; block++) {
 }
 for (const { program } of programs) engine.unload(program);
 await engine.close();
+await freedInBackground();
 await report();

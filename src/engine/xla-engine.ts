@@ -30,6 +30,7 @@ import type { CompileOptions } from '../pjrt/compile-options.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
 import { loadPlugin } from '../pjrt/library.js';
+import { freedInBackground } from '../pjrt/ownership.js';
 import { runOnHostArrays, type HostTensor } from '../pjrt/run.js';
 import { DevicePool, type PooledDevice } from './device-pool.js';
 import type { Engine, LoadedProgram, LossReason, ProgramRequest, RunResult } from './engine.js';
@@ -84,8 +85,6 @@ const trialRuns = 4;
 /** As many sets of results as are in flight and being answered at a time; larger ones come seldom. */
 const keptOutputs = 2;
 const largestKeptOutputs = 8 * 1024 * 1024;
-/** How long closing frees programs without a turn of the event loop. */
-const longestFreeMs = 20;
 /**
  * Least that an executable counts for. Plugins tell of code and buffers only, if at all: XLA's CPU plugin keeps some 3 MB for a program
  * that it compiled, and 1.2 MB for one that it loaded from bytes.
@@ -243,17 +242,11 @@ export class XlaEngine implements Engine {
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
     const freed = Promise.allSettled([...this.#running]).then(async () => {
-      // On a CPU, freeing one takes longer the more are loaded, up to half a second: timers and signals get their turns between.
-      const { clock } = this.#options;
-      let sinceMs = clock.nowMs();
-      for (const program of this.#programs) {
-        program.retire();
-        if (clock.nowMs() - sinceMs < longestFreeMs) continue;
-        await new Promise<void>((resolve) => void clock.after(0, resolve));
-        sinceMs = clock.nowMs();
-      }
+      // The newest first: XLA's CPU plugin finds them soonest, a tenth of the time that the oldest take where hundreds are loaded.
+      for (const program of [...this.#programs].reverse()) program.retire();
       this.#programs.clear();
       this.#client.dispose();
+      await freedInBackground();
     });
     await Promise.race([freed, this.#hung]);
   }

@@ -250,12 +250,21 @@ export class PjrtLoadedExecutable extends PjrtObject {
     }
   }
 
-  protected override free(handle: bigint): void {
+  /**
+   * Off the event loop: XLA on a CPU looks through what all programs have registered for each that goes, which takes longer the more are loaded.
+   * One at a time, as the others would wait for it on threads that executions need.
+   */
+  protected override free(handle: bigint): Promise<void> {
     const args = new NativeStruct('LoadedExecutable_Destroy');
     args.set('executable', handle);
-    this.#client.api.call(args);
+    const { api } = this.#client;
+    // What a plugin cannot free is lost, and nobody is left who could do anything about it.
+    lastFree = lastFree.then(() => api.callAsync(args)).catch(() => undefined);
+    return lastFree;
   }
 }
+
+let lastFree: Promise<void> = Promise.resolve();
 
 /** XLA's bound with room for what other versions count. */
 const cheapFlops = 10_000;

@@ -1,12 +1,19 @@
 /**
  * Who frees what: every object of a plugin belongs to one JavaScript object, which frees it exactly once. Disposing twice is safe, using it
- * afterwards throws. Freeing waits for calls in flight and for everything made out of the object, so the order of disposal does not matter.
+ * afterwards throws. Freeing waits for calls in flight and for everything made out of the object, so the order of disposal does not matter. What takes
+ * long to free is freed off the event loop: it counts as live until that is done, and what it was made out of waits for it.
  */
 let live = 0;
+const freeing = new Set<Promise<void>>();
 
 /** Objects of plugins that are not freed yet, over the whole process. Zero when everything was disposed and nothing is in flight. */
 export function livePjrtObjects(): number {
   return live;
+}
+
+/** Resolves once nothing is being freed off the event loop. Never rejects. */
+export async function freedInBackground(): Promise<void> {
+  while (freeing.size > 0) await Promise.all(freeing);
 }
 
 export abstract class PjrtObject implements Disposable {
@@ -57,17 +64,28 @@ export abstract class PjrtObject implements Disposable {
     this.dispose();
   }
 
-  /** Frees the plugin's object. Called once. */
-  protected abstract free(handle: bigint): void;
+  /** Frees the plugin's object; what it returns, where it takes longer, never rejects. Called once. */
+  protected abstract free(handle: bigint): void | Promise<void>;
 
   #freeIfUnused(): void {
     if (!this.#disposed || this.#freed || this.#uses > 0) return;
     this.#freed = true;
+    let rest: void | Promise<void> = undefined;
     try {
-      this.free(this.#handle);
+      rest = this.free(this.#handle);
     } finally {
-      live--;
-      this.#owner?.unhold();
+      if (rest === undefined) this.#forget();
     }
+    if (rest === undefined) return;
+    const background = rest.then(() => {
+      freeing.delete(background);
+      this.#forget();
+    });
+    freeing.add(background);
+  }
+
+  #forget(): void {
+    live--;
+    this.#owner?.unhold();
   }
 }

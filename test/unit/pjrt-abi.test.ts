@@ -10,7 +10,7 @@ import { encodeCompileOptions } from '../../src/pjrt/compile-options.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
 import { encodeNamedValues, readNamedValues } from '../../src/pjrt/named-values.js';
 import { addressOf, allocateAligned, hostAlignmentBytes, NativeStruct } from '../../src/pjrt/native-memory.js';
-import { livePjrtObjects, PjrtObject } from '../../src/pjrt/ownership.js';
+import { freedInBackground, livePjrtObjects, PjrtObject } from '../../src/pjrt/ownership.js';
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
@@ -159,6 +159,35 @@ describe('ownership', () => {
     expect(freed).toEqual(['second']);
     first.dispose();
     expect(freed).toEqual(['second', 'first', 'owner']);
+    expect(livePjrtObjects()).toBe(0);
+  });
+
+  test('what is freed in the background is live until that is done, and its owner is freed after it', async () => {
+    const freed: string[] = [];
+    let finish: () => void = () => undefined;
+    class Slow extends PjrtObject {
+      protected override async free(): Promise<void> {
+        freed.push('begun');
+        await new Promise<void>((resolve) => (finish = resolve));
+        freed.push('slow');
+      }
+    }
+    class SlowThing extends Slow {
+      constructor(owner: PjrtObject) {
+        super('slow', 2n, owner);
+      }
+    }
+    const owner = new Thing('owner', freed);
+    const slow = new SlowThing(owner);
+    owner.dispose();
+    slow.dispose();
+    slow.dispose();
+    expect(freed).toEqual(['begun']);
+    expect(livePjrtObjects()).toBe(2);
+    expect(() => slow.hold()).toThrow('slow was used after it was freed');
+    finish();
+    await freedInBackground();
+    expect(freed).toEqual(['begun', 'slow', 'owner']);
     expect(livePjrtObjects()).toBe(0);
   });
 

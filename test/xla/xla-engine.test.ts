@@ -92,11 +92,26 @@ describe('the XLA engine', () => {
     await expect.poll(livePjrtObjects).toBe(before);
   });
 
-  it('lets the event loop go on while it frees programs that take long', async () => {
-    let nowMs = 0;
-    const clock: Clock = { ...systemClock, nowMs: () => (nowMs += 1000) };
+  it('frees a program that it unloads off the event loop, while others run', async () => {
     const before = livePjrtObjects();
-    const xla = await open(clock);
+    const more = (): number => livePjrtObjects() - before;
+    const xla = await open();
+    const request = { spec, bucket, parameters };
+    const [kept, dropped] = [await xla.load(request), await xla.load(request)];
+    // The client, and of each program the executable, loaded and not, and its weights.
+    await expect.poll(more).toBe(1 + 2 * (2 + parameters.size));
+    xla.unload(dropped);
+    // All but the loaded executable is gone at once.
+    expect(more()).toBe(1 + (2 + parameters.size) + 1);
+    expect((await kept.run(inputsOf(kept, 1))).outputs.length).toBeGreaterThan(0);
+    await expect.poll(more).toBe(1 + (2 + parameters.size));
+    await xla.close();
+    await expect.poll(more).toBe(0);
+  });
+
+  it('lets the event loop go on while it frees programs that take long', async () => {
+    const before = livePjrtObjects();
+    const xla = await open();
     for (const agents of [16, 32, 64]) await xla.load({ spec, bucket: { ...bucket, agents }, parameters });
     const opened = livePjrtObjects();
     const seen = new Set<number>();
