@@ -70,6 +70,13 @@ export class LaneQueue {
     return item;
   }
 
+  /** Takes out an item that waits, wherever it is. */
+  drop(item: number): void {
+    this.#unlink(item, this.#laneOf[item]!);
+    this.#laneOf[item] = none;
+    this.#size--;
+  }
+
   /** Lays the lanes out from the least key on of those that were too far. */
   #spread(): void {
     let least = Infinity;

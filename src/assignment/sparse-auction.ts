@@ -24,7 +24,7 @@ const rankWanted = 0.9;
 /** Bids between two looks at the clock. */
 const bidsPerLook = 512;
 /** Bidders left, as a share of all, that get their objects by shortest paths: their wars would take most of the bids. */
-const pathShare = 0.002;
+const pathShare = 0.004;
 
 export interface AuctionOptions {
   readonly market: Market;
@@ -180,17 +180,17 @@ export class SparseAuction {
     return true;
   }
 
-  /** Serves those that wait until one cannot be, or until interrupted. */
+  /** Serves those that wait, as far as there are ways to free objects and time. */
   #serveByPaths(slack: number, interrupted: Interrupted): void {
     const queue = this.#queue;
-    while (this.#waiting > 0) {
-      const bidder = queue[this.#head]!;
+    const bidders = Int32Array.from({ length: this.#waiting }, (_, at) => queue[(this.#head + at) % queue.length]!);
+    for (const bidder of bidders) {
       this.#look(bidder);
       if (this.#bestValue < this.#elsewhere[bidder]! - slack) this.#ask(bidder, slack);
-      if (!this.#paths!.augment(bidder, slack, interrupted)) break;
-      this.#head = this.#head + 1 === queue.length ? 0 : this.#head + 1;
-      this.#waiting--;
     }
+    this.#waiting = this.#paths!.augment(bidders, slack, interrupted);
+    queue.set(bidders.subarray(0, this.#waiting));
+    this.#head = 0;
     this.#market.refresh();
   }
 

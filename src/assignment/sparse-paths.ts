@@ -6,7 +6,13 @@
  * for it than what it has, at least 0; so each bidder stays within the epsilon that it was within, and the width of a lane
  * of the queue, as far as its list of candidates tells: no list is asked for anew on the way. What a list does not know makes an answer worse, never wrong: the next phase looks at everybody
  * again, and the bound at all pairs.
+ *
+ * All are searched for at once. Each bidder without an object has a tree of the objects that it reaches sooner than the others do, and all trees
+ * grow by the same length. One that meets a free object is done: its objects become dearer by how much farther it reaches than they lie,
+ * bidders on the way move on, and the tree is dissolved. To the trees next to it, which grow on from where they are, what it held is as any other object.
+ * So a search for hundreds costs a few times what one through everything does.
  */
+import { ItemChains } from './item-chains.js';
 import { LaneQueue } from './lane-queue.js';
 import type { Interrupted } from './sparse-auction.js';
 import type { Market } from './sparse-market.js';
@@ -31,18 +37,25 @@ export class ShortestPaths {
   /** [objects] bidder, or below 0. */
   readonly #holder: Int32Array;
   readonly #objectOf: Int32Array;
-  /** [objects] length of the shortest way known; Infinity: none, and so between searches. */
+  /** [objects] length of the shortest way known; Infinity: in no tree, and so between searches. */
   readonly #distances: Float64Array;
-  /** [objects] the bidder it is reached from; of those with a way. */
+  /** [objects] the bidder it is reached from; of those in a tree. */
   readonly #from: Int32Array;
-  /** [objects] 1: its way is found, and no shorter one is looked for. */
-  readonly #isFound: Uint8Array;
-  /** [objects] those with a way. */
-  readonly #touched: Int32Array;
-  #touchedCount = 0;
+  /** [objects] twice its tree, and 1 where its way is found and no shorter one is looked for; of those in a tree. */
+  readonly #owner: Int32Array;
   readonly #waiting: LaneQueue;
-  /** A free object, and the length of the way to it; no longer way is of interest. */
-  #end = -1;
+  /** By tree: objects that are in it, or once were. */
+  readonly #held = new ItemChains();
+  /** By tree: bidders of others whose ways to its objects are no shorter than its own. */
+  readonly #neighbours = new ItemChains();
+  /** [bidders] tree of those searched for. */
+  readonly #treeOf: Int32Array;
+  /** [bidders] the last tree whose end it was looked at for. */
+  readonly #lookedAtFor: Int32Array;
+  /** [trees] what the bidder at its root has at least at the prices of the beginning. */
+  #worths = new Float64Array(0);
+  #growing = 0;
+  /** No longer way is of interest. */
   #limit = Infinity;
 
   constructor(market: Market, table: CandidateTable, holder: Int32Array, objectOf: Int32Array) {
@@ -52,57 +65,108 @@ export class ShortestPaths {
     this.#objectOf = objectOf;
     this.#distances = new Float64Array(market.count).fill(Infinity);
     this.#from = new Int32Array(market.count);
-    this.#isFound = new Uint8Array(market.count);
-    this.#touched = new Int32Array(market.count);
+    this.#owner = new Int32Array(market.count);
     this.#waiting = new LaneQueue(this.#distances);
+    this.#treeOf = new Int32Array(objectOf.length);
+    this.#lookedAtFor = new Int32Array(objectOf.length);
   }
 
   /**
-   * Gives `bidder` an object, moves others on to a free one, and raises the prices on the way there. False, and nothing is changed, where
-   * candidates lead to no free object or where interrupted. `epsilon`: about that of the phase.
+   * Gives `bidders` (without an object) one each, moves others on to free ones, and raises the prices on the way there, so that the market has to be
+   * refreshed afterwards. How many are left, because candidates lead them to no free object or the search was interrupted: they are at the beginning of
+   * `bidders` then, and nothing is changed for their sake. `epsilon`: about that of the phase.
    */
-  augment(bidder: number, epsilon: number, interrupted: Interrupted): boolean {
+  augment(bidders: Int32Array, epsilon: number, interrupted: Interrupted): number {
+    const trees = bidders.length;
     this.#waiting.reset(laneShare * epsilon);
-    this.#touchedCount = 0;
-    this.#end = -1;
+    this.#held.reset(trees);
+    this.#neighbours.reset(trees);
+    this.#lookedAtFor.fill(-1);
+    if (this.#worths.length < trees) this.#worths = new Float64Array(trees);
+    this.#growing = trees;
     this.#limit = Infinity;
-    const isFound = this.#search(bidder, interrupted);
-    if (isFound) {
-      this.#raise();
-      this.#move(this.#end, bidder);
+    for (let tree = 0; tree < trees; tree++) {
+      const bidder = bidders[tree]!;
+      this.#treeOf[bidder] = tree;
+      this.#worths[tree] = this.#bestOf(bidder);
     }
-    for (let at = 0; at < this.#touchedCount; at++) {
-      this.#distances[this.#touched[at]!] = Infinity;
-      this.#isFound[this.#touched[at]!] = 0;
+    for (let tree = 0; tree < trees; tree++) this.#expand(bidders[tree]!, this.#worths[tree]!, 0, tree);
+    this.#grow(bidders, interrupted);
+    let left = 0;
+    for (let tree = 0; tree < trees; tree++) {
+      const bidder = bidders[tree]!;
+      if (this.#objectOf[bidder]! >= 0) continue;
+      this.#forget(tree);
+      bidders[left++] = bidder;
     }
-    return isFound;
+    return left;
   }
 
-  #search(bidder: number, interrupted: Interrupted): boolean {
+  #grow(bidders: Int32Array, interrupted: Interrupted): void {
     const waiting = this.#waiting;
     let untilLook = visitsPerLook;
-    this.#expand(bidder, this.#bestOf(bidder), 0);
-    for (;;) {
+    while (this.#growing > 0) {
       const position = waiting.take();
-      if (position < 0) return this.#end >= 0;
+      if (position < 0) return;
       const distance = this.#distances[position]!;
-      if (distance >= this.#limit) continue;
-      this.#isFound[position] = 1;
+      const tree = this.#owner[position]! >> 1;
+      this.#owner[position] = 2 * tree + 1;
       if (--untilLook <= 0) {
-        if (interrupted()) return false;
+        if (interrupted()) return;
         untilLook = visitsPerLook;
       }
       const next = this.#holder[position]!;
-      this.#expand(next, this.#worthOf(next, position), distance);
+      if (next >= 0) {
+        this.#expand(next, this.#worthOf(next, position), distance, tree);
+        continue;
+      }
+      this.#raise(tree, distance);
+      this.#move(position, bidders[tree]!);
+      this.#growing--;
+      this.#expandNeighbours(tree);
     }
   }
 
-  #raise(): void {
-    const prices = this.#market.prices;
-    for (let at = 0; at < this.#touchedCount; at++) {
-      const position = this.#touched[at]!;
-      const rise = this.#limit - this.#distances[position]!;
-      if (rise > 0) this.#market.raiseRoughly(position, prices[position]! + rise);
+  /** Raises the prices of a tree's objects, and lets them be in none. */
+  #raise(tree: number, reach: number): void {
+    const { prices } = this.#market;
+    const held = this.#held;
+    for (let entry = held.first(tree); entry >= 0; entry = held.next(entry)) {
+      const position = held.item(entry);
+      const distance = this.#distances[position]!;
+      if (distance === Infinity || this.#owner[position]! >> 1 !== tree) continue;
+      if (distance < reach) this.#market.raiseRoughly(position, prices[position]! + (reach - distance));
+      this.#leave(position);
+    }
+  }
+
+  #forget(tree: number): void {
+    const held = this.#held;
+    for (let entry = held.first(tree); entry >= 0; entry = held.next(entry)) {
+      const position = held.item(entry);
+      if (this.#distances[position] !== Infinity && this.#owner[position]! >> 1 === tree) this.#leave(position);
+    }
+  }
+
+  #leave(position: number): void {
+    if ((this.#owner[position]! & 1) === 0) this.#waiting.drop(position);
+    this.#distances[position] = Infinity;
+  }
+
+  /** Lets the trees next to one that is dissolved reach what it held. */
+  #expandNeighbours(tree: number): void {
+    const neighbours = this.#neighbours;
+    for (let entry = neighbours.first(tree); entry >= 0; entry = neighbours.next(entry)) {
+      const bidder = neighbours.item(entry);
+      if (this.#lookedAtFor[bidder] === tree) continue;
+      this.#lookedAtFor[bidder] = tree;
+      const position = this.#objectOf[bidder]!;
+      if (position < 0) {
+        const own = this.#treeOf[bidder]!;
+        this.#expand(bidder, this.#worths[own]!, 0, own);
+      } else if (this.#distances[position] !== Infinity && (this.#owner[position]! & 1) === 1) {
+        this.#expand(bidder, this.#worthOf(bidder, position), this.#distances[position]!, this.#owner[position]! >> 1);
+      }
     }
   }
 
@@ -119,25 +183,38 @@ export class ShortestPaths {
     }
   }
 
-  #expand(bidder: number, worth: number, distance: number): void {
+  #expand(bidder: number, worth: number, distance: number, tree: number): void {
     const { size, counts, positions, values } = this.#table;
     const prices = this.#market.prices;
     const distances = this.#distances;
-    let limit = this.#limit;
+    const owner = this.#owner;
+    let lastOther = -1;
     for (let at = bidder * size, end = at + counts[bidder]!; at < end; at++) {
       const position = positions[at]!;
       const lack = worth - (values[at]! - prices[position]!);
       const way = lack > 0 ? distance + lack : distance;
-      if (way >= limit) continue;
       const before = distances[position]!;
-      if (way >= before || this.#isFound[position] === 1) continue;
-      if (before === Infinity) this.#touched[this.#touchedCount++] = position;
+      if (before === Infinity) {
+        if (way >= this.#limit) continue;
+        this.#held.add(tree, position);
+      } else {
+        const other = owner[position]! >> 1;
+        if (way >= before || (owner[position]! & 1) === 1) {
+          if (other === tree || other === lastOther) continue;
+          lastOther = other;
+          this.#neighbours.add(other, bidder);
+          continue;
+        }
+        if (other !== tree) {
+          this.#neighbours.add(tree, this.#from[position]!);
+          this.#held.add(tree, position);
+        }
+      }
       distances[position] = way;
       this.#from[position] = bidder;
-      if (this.#holder[position]! < 0) {
-        this.#end = position;
-        this.#limit = limit = way;
-      } else this.#waiting.put(position);
+      owner[position] = 2 * tree;
+      if (this.#growing === 1 && this.#holder[position]! < 0) this.#limit = way;
+      this.#waiting.put(position);
     }
   }
 

@@ -53,6 +53,8 @@ const boundSlack = 0.02;
 const hastySlack = 0.005;
 /** Most that the bidders' epsilons may sum up to, as a share of the objective, for a bound to be worth its time. */
 const tellingShare = 4;
+/** The same where a phase started from the prices of a coarser problem: those that sum up to more never were within the gap that AUTO is content with. */
+const coarseTellingShare = 0.3;
 const samplePairs = 2048;
 /** Tries at the price of a change, to meet `maxChange`. */
 const changeTries = 8;
@@ -116,6 +118,7 @@ class SparseSolver {
   /** Bidders with an object in an assignment of greatest cardinality; null: not known. */
   #greatest: number | null = null;
   #warm = false;
+  #tellingShare = tellingShare;
   #isContent = false;
 
   constructor(
@@ -205,7 +208,7 @@ class SparseSolver {
       }
       const size = Math.abs(this.#bestObjective);
       // Worth a pass over all bidders only where it can tell something: the gap may be far below what the epsilons sum up to.
-      const mayTell = this.#bidders.length * epsilon < tellingShare * size || size === 0;
+      const mayTell = this.#bidders.length * epsilon < this.#tellingShare * size || size === 0;
       if (mayTell) this.#lowerBound(boundSlack * epsilon, true);
       const gap = (this.#bound - this.#bestObjective) / Math.max(size, 1e-12);
       this.#isContent = this.#problem.solver === 'AUTO' && gap <= contentGap;
@@ -310,7 +313,10 @@ class SparseSolver {
     const distinct = this.#bidderTree !== null && this.#bidders.length === this.#bidderTree.count;
     if (market instanceof DistanceMarket && this.#places === null && distinct && this.#extraBonus === 0) {
       const start = startFromCoarse(market, this.#bidderTree, market.tree, this.#interrupted);
-      if (start !== null) return start.epsilon;
+      if (start !== null) {
+        this.#tellingShare = coarseTellingShare;
+        return start.epsilon;
+      }
       market.prices.fill(0);
       market.refresh();
     }

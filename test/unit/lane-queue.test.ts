@@ -65,4 +65,18 @@ describe('a queue in lanes', () => {
     for (let item = 0; item < 3; item++) queue.put(item);
     expect([queue.take(), queue.take(), queue.take(), queue.take()]).toEqual([1, 2, 0, -1]);
   });
+
+  it('lets go of what is dropped, wherever it waits, and keeps the rest', () => {
+    const keys = Float64Array.of(2, 2, 2, 5e5, 6e5, 1);
+    const queue = new LaneQueue(keys);
+    queue.reset(1);
+    for (let item = 0; item < 6; item++) queue.put(item);
+    for (const item of [1, 3, 5]) queue.drop(item);
+    const near = [queue.take(), queue.take()];
+    expect(near.toSorted()).toEqual([0, 2]);
+    expect([queue.take(), queue.take()]).toEqual([4, -1]);
+    keys[3] = 7e5;
+    queue.put(3);
+    expect(queue.take()).toBe(3);
+  });
 });

@@ -27,31 +27,40 @@ function crowd(count: number, seed: number) {
 }
 
 describe('shortest paths for the last bidders of an auction', () => {
-  it('give everybody an object, raise prices only, and keep everybody at its best: the sum is the greatest there is', () => {
-    for (let seed = 0; seed < 40; seed++) {
-      const count = 1 + (seed % 20);
-      const { value, market, holder, objectOf, paths } = crowd(count, seed);
-      for (let bidder = 0; bidder < count; bidder++) {
-        const before = market.prices.slice();
-        expect(paths.augment(bidder, tiny, never), `seed ${seed}`).toBe(true);
-        for (let at = 0; at < count; at++) expect(market.prices[at]).toBeGreaterThanOrEqual(before[at]!);
-        for (let served = 0; served <= bidder; served++) {
-          const own = objectOf[served]!;
-          expect(holder[own], `seed ${seed}`).toBe(served);
-          const worths = value[served]!.map((each, at) => each - market.prices[at]!);
-          expect(worths[own], `seed ${seed}`).toBeGreaterThanOrEqual(Math.max(...worths) - 1e-9);
+  it.each([
+    { name: 'one after the other', together: 1 },
+    { name: 'three at a time', together: 3 },
+    { name: 'all at once', together: Infinity },
+  ])(
+    'give everybody an object, $name, raise prices only, and keep everybody at its best: the sum is the greatest there is',
+    ({ together }) => {
+      for (let seed = 0; seed < 40; seed++) {
+        const count = 1 + (seed % 20);
+        const { value, market, holder, objectOf, paths } = crowd(count, seed);
+        for (let from = 0; from < count; from += together) {
+          const to = Math.min(from + together, count);
+          const before = market.prices.slice();
+          const searched = Int32Array.from({ length: to - from }, (_, at) => from + at);
+          expect(paths.augment(searched, tiny, never), `seed ${seed}`).toBe(0);
+          for (let at = 0; at < count; at++) expect(market.prices[at]).toBeGreaterThanOrEqual(before[at]!);
+          for (let served = 0; served < to; served++) {
+            const own = objectOf[served]!;
+            expect(holder[own], `seed ${seed}`).toBe(served);
+            const worths = value[served]!.map((each, at) => each - market.prices[at]!);
+            expect(worths[own], `seed ${seed}`).toBeGreaterThanOrEqual(Math.max(...worths) - 1e-9);
+          }
         }
+        const sum = value.reduce((total, row, bidder) => total + row[objectOf[bidder]!]!, 0);
+        const best = munkres(value.map((row) => row.map((each) => -each)));
+        expect(sum, `seed ${seed}`).toBeCloseTo(
+          best.reduce((total, [bidder, object]) => total + value[bidder]![object]!, 0),
+          6,
+        );
       }
-      const sum = value.reduce((total, row, bidder) => total + row[objectOf[bidder]!]!, 0);
-      const best = munkres(value.map((row) => row.map((each) => -each)));
-      expect(sum, `seed ${seed}`).toBeCloseTo(
-        best.reduce((total, [bidder, object]) => total + value[bidder]![object]!, 0),
-        6,
-      );
-    }
-  });
+    },
+  );
 
-  it('leave those within epsilon of their best who were so before', () => {
+  it.each([1, 3])('leave those within epsilon of their best who were so before, %i at a time', (together) => {
     const epsilon = 1;
     for (let seed = 1; seed <= 40; seed++) {
       const count = 30;
@@ -68,7 +77,10 @@ describe('shortest paths for the last bidders of an auction', () => {
       }
       table.values.set(value.flat());
       const paths = new ShortestPaths(market, table, holder, objectOf);
-      for (let bidder = count - 3; bidder < count; bidder++) expect(paths.augment(bidder, tiny, never)).toBe(true);
+      for (let from = count - 3; from < count; from += together) {
+        const searched = Int32Array.from({ length: together }, (_, at) => from + at);
+        expect(paths.augment(searched, tiny, never)).toBe(0);
+      }
       expect(new Set(objectOf).size).toBe(count);
       for (let bidder = 0; bidder < count; bidder++) {
         const worths = value[bidder]!.map((each, at) => each - market.prices[at]!);
@@ -93,15 +105,36 @@ describe('shortest paths for the last bidders of an auction', () => {
     const paths = new ShortestPaths(market, table, holder, objectOf);
     const state = () => [market.prices.slice(), holder.slice(), objectOf.slice()];
     const before = state();
-    expect(paths.augment(0, tiny, () => true)).toBe(false);
-    expect(state()).toEqual(before);
+    const searched = Int32Array.of(0);
+    for (const looks of [0, 1]) {
+      let left = looks;
+      expect(paths.augment(searched, tiny, () => left-- === 0)).toBe(1);
+      expect(state()).toEqual(before);
+    }
     table.counts[count - 1] = 1;
-    expect(paths.augment(0, tiny, never)).toBe(false);
+    expect(paths.augment(searched, tiny, never)).toBe(1);
     expect(state()).toEqual(before);
     table.counts[count - 1] = 2;
-    expect(paths.augment(0, tiny, never)).toBe(true);
+    expect(paths.augment(searched, tiny, never)).toBe(0);
     expect(objectOf).toEqual(chain);
     expect(holder).toEqual(chain);
     expect(market.prices).toEqual(Float64Array.from(chain, (at) => count - 1 - at));
+  });
+
+  it('tell which bidders are left, and give the others what they can', () => {
+    const { market, holder, objectOf, table } = crowd(5, 3);
+    // The first two can have the first object only.
+    for (const bidder of [0, 1]) {
+      table.counts[bidder] = 1;
+      table.positions[5 * bidder] = 0;
+    }
+    const paths = new ShortestPaths(market, table, holder, objectOf);
+    const searched = Int32Array.of(4, 1, 3, 0, 2);
+    expect(paths.augment(searched, tiny, never)).toBe(1);
+    expect(objectOf[searched[0]!]).toBe(-1);
+    expect([0, 1]).toContain(searched[0]);
+    const given = objectOf.filter((position) => position >= 0);
+    expect(new Set(given).size).toBe(4);
+    for (const [bidder, position] of objectOf.entries()) if (position >= 0) expect(holder[position]).toBe(bidder);
   });
 });
