@@ -23,7 +23,10 @@ import { type CoreTimes, WarmPace } from './warm-pace.js';
 
 export interface ProgramStoreOptions {
   readonly engine: Engine;
-  /** Least recently used programs leave when the loaded ones keep more than this. The one last loaded always stays. */
+  /**
+   * Least recently used programs leave when the loaded ones keep more than this, those of the warm set last where that takes no more than half of it.
+   * The one last loaded always stays.
+   */
   readonly memoryLimitBytes: number;
   readonly clock: Clock;
   readonly metrics: Pick<
@@ -65,6 +68,8 @@ export class ProgramStore {
   readonly #queue: LoadQueue;
   readonly #waiters = new Set<Waiter>();
   #warmSet: readonly ProgramRequest[] = [];
+  /** Of `#warmSet`, by `idOf`. */
+  #warmIds: ReadonlySet<string> = new Set();
   #residentBytes = 0;
   /** Counts uses, for least recently used. */
   #uses = 0;
@@ -140,6 +145,7 @@ export class ProgramStore {
    */
   async warm(requests: readonly ProgramRequest[], progress?: WarmProgress): Promise<WarmFailure[]> {
     this.#warmSet = requests;
+    this.#warmIds = new Set(requests.map(({ spec, bucket }) => idOf(specKey(spec), bucket)));
     const failures: WarmFailure[] = [];
     const { clock, cores } = this.#options;
     const pace = cores === undefined ? null : new WarmPace({ clock, cores });
@@ -251,12 +257,14 @@ export class ProgramStore {
   #evict(spared: StoredProgram | null): void {
     const { engine, memoryLimitBytes, metrics } = this.#options;
     while (this.#residentBytes > memoryLimitBytes) {
+      const kept = this.#keptWarm();
       let victim: StoredProgram | null = null;
       let home = '';
       for (const [key, family] of this.#families) {
         for (const program of family) {
           if (program === spared || program.running > 0) continue;
-          if (victim === null || program.lastUse < victim.lastUse) [victim, home] = [program, key];
+          const goesFirst = victim !== null && kept.has(program) !== kept.has(victim) ? kept.has(victim) : null;
+          if (victim === null || (goesFirst ?? program.lastUse < victim.lastUse)) [victim, home] = [program, key];
         }
       }
       const loaded = victim?.release();
@@ -269,6 +277,20 @@ export class ProgramStore {
       metrics.executableCache.inc({ result: 'evicted' });
     }
     this.#showResident();
+  }
+
+  /** The loaded programs of the warm set; none where they take more than half of the memory, as what is asked for would never stay. */
+  #keptWarm(): ReadonlySet<StoredProgram> {
+    const warm = new Set<StoredProgram>();
+    let bytes = 0;
+    for (const [key, family] of this.#families) {
+      for (const program of family) {
+        if (!this.#warmIds.has(idOf(key, program.bucket))) continue;
+        warm.add(program);
+        bytes += program.residentBytes;
+      }
+    }
+    return bytes <= this.#options.memoryLimitBytes / 2 ? warm : new Set();
   }
 
   #showResident(): void {
@@ -302,6 +324,10 @@ function serves(bucket: Bucket, wanted: Bucket): boolean {
 
 function isSame(bucket: Bucket, wanted: Bucket): boolean {
   return bucket.batch === wanted.batch && bucket.agents === wanted.agents && bucket.tasks === wanted.tasks;
+}
+
+function idOf(key: string, bucket: Bucket): string {
+  return `${key} ${bucketName(bucket)}`;
 }
 
 /** What a run costs is about proportional to this. */

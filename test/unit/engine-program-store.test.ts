@@ -219,6 +219,33 @@ describe('program store', () => {
     expect((await results()).evicted).toBe(1);
   });
 
+  const warmed = async ({ engine, store }: ReturnType<typeof setUp>, buckets: readonly Bucket[]): Promise<void> => {
+    const warming = store.warm(buckets.map((bucket) => ({ spec: given, bucket, parameters })));
+    for (let index = 0; index < buckets.length; index++) {
+      await settle();
+      engine.loads.at(-1)!.finish();
+    }
+    await warming;
+  };
+
+  it('unloads the warm set last, however long ago it was used', async () => {
+    const made = setUp(400);
+    const { engine, store, loaded } = made;
+    await warmed(made, [b(4, 16), b(4, 32)]);
+    for (const agents of [64, 128, 256, 512]) await loaded(b(1, agents));
+    expect(engine.unloaded).toEqual(['b1 n64 m64', 'b1 n128 m128']);
+    expect(store.loadedBuckets(specKey(given))).toEqual(expect.arrayContaining([b(4, 16), b(4, 32)]));
+  });
+
+  it('unloads the warm set like all others where it takes more than half of the memory', async () => {
+    const made = setUp(300);
+    const { engine, loaded } = made;
+    await warmed(made, [b(4, 16), b(4, 32)]);
+    await loaded(b(1, 64));
+    await loaded(b(1, 128));
+    expect(engine.unloaded).toEqual(['b4 n16 m16']);
+  });
+
   it('does not unload a program that runs, and does once it ended', async () => {
     const { engine, store, ready, loaded } = setUp(100);
     await loaded(b(1, 16));
