@@ -8,6 +8,7 @@ import type {
   ListPoliciesRequestMessage,
   ListPoliciesResponseMessage,
 } from '../src/wire/messages.js';
+import { isWhole } from '../src/wire/peek.js';
 import { protoDirectory, protoFile, protoLoaderOptions, protoPackage } from '../src/wire/messages.js';
 
 const includeDirs = [join(packageRoot, protoDirectory)];
@@ -25,10 +26,18 @@ interface Method<Request, Response> {
 
 const coordinatorService = coordinatorPackage[coordinatorServiceName] as ServiceDefinition;
 
-export const coordinateMethod = coordinatorService['Coordinate'] as unknown as Method<
+const coordinate = coordinatorService['Coordinate'] as unknown as Method<
   CoordinateRequestMessage,
   CoordinateResponseMessage
 >;
+
+export const coordinateMethod: typeof coordinate = {
+  ...coordinate,
+  requestDeserialize(bytes) {
+    if (!isWhole(bytes)) throw new RangeError('the message ends within a field');
+    return coordinate.requestDeserialize(bytes);
+  },
+};
 
 export const listPoliciesMethod = coordinatorService['ListPolicies'] as unknown as Method<
   ListPoliciesRequestMessage,

@@ -84,6 +84,26 @@ function firstDimensionOf(message: Uint8Array, from: number, to: number): number
   return Math.max(0, first);
 }
 
+/**
+ * Whether every field ends within the message. protobufjs reads text that should go on beyond the end as if it ended there, so a message that was cut
+ * short within its last text, of its own or of what it holds, would be taken for a whole one. What cannot be followed is left to it.
+ */
+export function isWhole(message: Uint8Array): boolean {
+  const cursor: Cursor = { at: 0, to: message.length };
+  while (cursor.at < cursor.to) {
+    const tag = varint(message, cursor);
+    const wire = tag % 8;
+    if (wire === wire64) cursor.at += 8;
+    else if (wire === wire32) cursor.at += 4;
+    else if (wire === wireVarint || wire === wireBytes) {
+      const value = varint(message, cursor);
+      if (value < 0) return false;
+      if (wire === wireBytes) cursor.at += value;
+    } else return true;
+  }
+  return cursor.at === cursor.to;
+}
+
 /** `value` of a varint; `start` and `end` of what has a length, else both -1. Ends at the first thing that it cannot follow. */
 type Visit = (number: number, value: number, start: number, end: number) => void;
 

@@ -2,8 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CoordinatorError } from '../../src/errors.js';
 import type { CoordinateRequestInput, DTypeName, TensorInput } from '../../src/wire/messages.js';
+import { coordinateMethod as served } from '../../server/definitions.js';
 import { decodeRequest } from '../../src/wire/request.js';
 import { decodeTensor, encodeTensor } from '../../src/wire/tensor.js';
+import { fieldsOf } from '../fuzz/wire-fields.js';
 import { base, floats, limits, policies } from '../request-fixtures.js';
 import { coordinateMethod, requestFromBytes } from '../wire-codec.js';
 
@@ -200,6 +202,26 @@ describe('hostile requests', () => {
         const bytes = Buffer.from(good);
         for (const [at, value] of changes) bytes[at] = value;
         outcomeOf(bytes.subarray(0, Math.max(kept, good.length - 20)));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('cut short within a field are unreadable, also within the last text of what they hold', () => {
+    const whole = served.requestDeserialize(
+      coordinateMethod.requestSerialize({ ...base, requestId: 'tick', agentIds: ['one', 'two', 'three'] }),
+    );
+    expect(whole.agentIds).toEqual(['one', 'two', 'three']);
+    const text = fc.string({ minLength: 1, maxLength: 20 });
+    const texts = fc.record({ requestId: text, policy: text, agentIds: fc.array(text, { maxLength: 5 }) });
+    fc.assert(
+      fc.property(texts, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (named, share) => {
+        const bytes = coordinateMethod.requestSerialize({ ...base, ...named });
+        const cut = bytes.subarray(0, Math.floor(share * bytes.length));
+        // The end of a field is the end of a message, too.
+        if (fieldsOf(cut) !== null)
+          expect(served.requestDeserialize(cut).requestId).toBe(cut.length === 0 ? '' : named.requestId);
+        else expect(() => served.requestDeserialize(cut)).toThrow(RangeError);
       }),
       { numRuns: 2000 },
     );
