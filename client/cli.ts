@@ -82,6 +82,7 @@ async function serveCommand(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${serveHelp}${renderConfigHelp()}\n`);
     return exitCodes.ok;
   }
+  (await import('../server/start-priority.js')).yieldWhileStarting();
   return (await import('../server/main.js')).serve(argv);
 }
 

@@ -3,6 +3,7 @@ import { setLogger } from '@grpc/grpc-js';
 import { ConfigError, formatAddress, loadConfig, type Config } from '../src/config.js';
 import { endProcess } from './end-process.js';
 import { createLog, type Logger } from './log.js';
+import { endYielding } from './start-priority.js';
 import { startServer, type RunningServer, type StartOptions } from './start.js';
 
 /** What `serve` exits with; the second signal ends the process with `failed` at once. */
@@ -60,6 +61,7 @@ export async function serve(
       ),
       stop.received.then(() => null),
     ]);
+    endYielding();
     if (failure === null) await stop.received;
     const { lostCalls, forced } = await server.close();
     const settingAtFault = failure?.error instanceof ConfigError ? failure.error : null;

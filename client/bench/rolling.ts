@@ -147,7 +147,7 @@ export const rolling: Section = async (context) => {
       `Three replicas as processes on this machine (ONNX Runtime, one engine and one solver thread, batches up to 8), N=M=${count}, \`distance\`, \`HARD\`; one \`CoordinatorClient\` over them in a process of its own. ` +
       `Capacity is the rate of ${closedCallers} callers in a closed loop; the load is an open loop at ${load * 100} % of it (${(load * capacity).toFixed(0)}/s), of which ${ticksPerSecond.toFixed(0)}/s are ticks of a stream. Each of ${context.rounds} rounds: ` +
       `${quietForMs / 1000} s of quiet, then one replica gets SIGKILL and the two others SIGTERM, one after the other; each is started again on its port at once, with the compiled programs in the folder that all share, and ${restMs / 1000} s pass after it serves. A window is the ${windowMs / 1000} s after a replica was killed or told to end, or serves again. ` +
-      `All share the cores: capacity does not fall by a third with a replica, and a starting one (${median(startsMs).toFixed(0)} ms) takes cores from those that serve, which with a machine each it would not; so the time of starts is also shown apart. Medians of the rounds, ms.`,
+      `All share the cores: capacity does not fall by a third with a replica, and a starting one (${median(startsMs).toFixed(0)} ms) takes cores from those that serve, though behind them where this user may set that, which with a machine each it would not; so the time of starts is also shown apart. Medians of the rounds, ms.`,
     tables: [
       { columns: ['calls sent', 'p99', 'times quiet'], rows },
       {
