@@ -74,7 +74,8 @@ export class ShortestPaths {
   /**
    * Gives `bidders` (without an object) one each, moves others on to free ones, and raises the prices on the way there, so that the market has to be
    * refreshed afterwards. How many are left, because candidates lead them to no free object or the search was interrupted: they are at the beginning of
-   * `bidders` then, and nothing is changed for their sake. `epsilon`: about that of the phase.
+   * `bidders` then. The trees that they had grown as far as the last that met one, so prices rise there as well; where all are left nothing is changed.
+   * `epsilon`: about that of the phase.
    */
   augment(bidders: Int32Array, epsilon: number, interrupted: Interrupted): number {
     const trees = bidders.length;
@@ -91,28 +92,30 @@ export class ShortestPaths {
       this.#worths[tree] = this.#bestOf(bidder);
     }
     for (let tree = 0; tree < trees; tree++) this.#expand(bidders[tree]!, this.#worths[tree]!, 0, tree);
-    this.#grow(bidders, interrupted);
+    const reach = this.#grow(bidders, interrupted);
     let left = 0;
     for (let tree = 0; tree < trees; tree++) {
       const bidder = bidders[tree]!;
       if (this.#objectOf[bidder]! >= 0) continue;
-      this.#forget(tree);
+      this.#raise(tree, reach);
       bidders[left++] = bidder;
     }
     return left;
   }
 
-  #grow(bidders: Int32Array, interrupted: Interrupted): void {
+  /** How far the last tree reached that met a free object; 0: none did. */
+  #grow(bidders: Int32Array, interrupted: Interrupted): number {
     const waiting = this.#waiting;
     let untilLook = visitsPerLook;
+    let reach = 0;
     while (this.#growing > 0) {
       const position = waiting.take();
-      if (position < 0) return;
+      if (position < 0) return reach;
       const distance = this.#distances[position]!;
       const tree = this.#owner[position]! >> 1;
       this.#owner[position] = 2 * tree + 1;
       if (--untilLook <= 0) {
-        if (interrupted()) return;
+        if (interrupted()) return reach;
         untilLook = visitsPerLook;
       }
       const next = this.#holder[position]!;
@@ -120,11 +123,13 @@ export class ShortestPaths {
         this.#expand(next, this.#worthOf(next, position), distance, tree);
         continue;
       }
-      this.#raise(tree, distance);
+      reach = distance;
+      this.#raise(tree, reach);
       this.#move(position, bidders[tree]!);
       this.#growing--;
       this.#expandNeighbours(tree);
     }
+    return reach;
   }
 
   /** Raises the prices of a tree's objects, and lets them be in none. */
@@ -137,14 +142,6 @@ export class ShortestPaths {
       if (distance === Infinity || this.#owner[position]! >> 1 !== tree) continue;
       if (distance < reach) this.#market.raiseRoughly(position, prices[position]! + (reach - distance));
       this.#leave(position);
-    }
-  }
-
-  #forget(tree: number): void {
-    const held = this.#held;
-    for (let entry = held.first(tree); entry >= 0; entry = held.next(entry)) {
-      const position = held.item(entry);
-      if (this.#distances[position] !== Infinity && this.#owner[position]! >> 1 === tree) this.#leave(position);
     }
   }
 

@@ -121,6 +121,74 @@ describe('shortest paths for the last bidders of an auction', () => {
     expect(market.prices).toEqual(Float64Array.from(chain, (at) => count - 1 - at));
   });
 
+  it('serve those that they can before they are interrupted, whenever that is, and the rest afterwards', () => {
+    const count = 3000;
+    const reach = 8;
+    // Along a line: everybody knows the objects next to it and has the one at its own number, but for every 15th; others are free.
+    const isFreeBidder = (bidder: number): boolean => bidder % 15 === 4;
+    const isFreeObject = (at: number): boolean => at % 15 === 11;
+    const numbers = Int32Array.from({ length: count }, (_, at) => at);
+    const bidders = numbers.filter(isFreeBidder);
+    let waves = 0;
+    for (let looks = 0; looks < 12; looks++) {
+      const random = randomFrom(50 + looks);
+      const market = new ScanMarket(numbers, () => undefined);
+      const objectOf = new Int32Array(count).fill(-1);
+      const holder = new Int32Array(count).fill(-1);
+      const left = numbers.filter((at) => !isFreeObject(at));
+      for (const [rank, bidder] of numbers.filter((at) => !isFreeBidder(at)).entries()) {
+        objectOf[bidder] = left[rank]!;
+        holder[left[rank]!] = bidder;
+      }
+      const width = 2 * reach + 1;
+      const table = {
+        size: width,
+        counts: new Uint16Array(count),
+        positions: new Int32Array(count * width),
+        values: new Float64Array(count * width),
+      };
+      for (let bidder = 0; bidder < count; bidder++) {
+        for (let at = Math.max(bidder - reach, 0); at <= Math.min(bidder + reach, count - 1); at++) {
+          const cell = bidder * width + table.counts[bidder]!++;
+          table.positions[cell] = at;
+          // Nobody has a reason to move.
+          table.values[cell] = objectOf[bidder] === at ? 10 : 10 * random();
+        }
+      }
+      const paths = new ShortestPaths(market, table, holder, objectOf);
+      let untilStop = looks;
+      const searched = bidders.slice();
+      const unserved = paths.augment(searched, tiny, () => untilStop-- <= 0);
+      if (unserved > 0 && unserved < bidders.length) waves++;
+      const check = (): void => {
+        let wrong = 0;
+        let most = 0;
+        for (let bidder = 0; bidder < count; bidder++) {
+          const own = objectOf[bidder]!;
+          if (own < 0) continue;
+          if (holder[own] !== bidder) wrong++;
+          let best = -Infinity;
+          let ownWorth = -Infinity;
+          for (let cell = bidder * width, end = cell + table.counts[bidder]!; cell < end; cell++) {
+            const worth = table.values[cell]! - market.prices[table.positions[cell]!]!;
+            best = Math.max(best, worth);
+            if (table.positions[cell] === own) ownWorth = worth;
+          }
+          most = Math.max(most, best - ownWorth);
+        }
+        expect(wrong, `looks ${looks}`).toBe(0);
+        expect(most, `looks ${looks}`).toBeLessThan(1e-9);
+      };
+      check();
+      const without = numbers.filter((bidder) => objectOf[bidder]! < 0);
+      expect(searched.subarray(0, unserved).toSorted()).toEqual(without);
+      expect(paths.augment(searched.subarray(0, unserved), tiny, never)).toBe(0);
+      check();
+      expect(new Set(objectOf).size).toBe(count);
+    }
+    expect(waves).toBeGreaterThan(0);
+  });
+
   it('tell which bidders are left, and give the others what they can', () => {
     const { market, holder, objectOf, table } = crowd(5, 3);
     // The first two can have the first object only.
