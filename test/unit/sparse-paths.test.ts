@@ -124,13 +124,14 @@ describe('shortest paths for the last bidders of an auction', () => {
   it('serve those that they can before they are interrupted, whenever that is, and the rest afterwards', () => {
     const count = 3000;
     const reach = 8;
+    const epsilon = 1e-4;
     // Along a line: everybody knows the objects next to it and has the one at its own number, but for every 15th; others are free.
     const isFreeBidder = (bidder: number): boolean => bidder % 15 === 4;
     const isFreeObject = (at: number): boolean => at % 15 === 11;
     const numbers = Int32Array.from({ length: count }, (_, at) => at);
     const bidders = numbers.filter(isFreeBidder);
     let waves = 0;
-    for (let looks = 0; looks < 12; looks++) {
+    for (let looks = 0; looks < 6; looks++) {
       const random = randomFrom(50 + looks);
       const market = new ScanMarket(numbers, () => undefined);
       const objectOf = new Int32Array(count).fill(-1);
@@ -158,7 +159,7 @@ describe('shortest paths for the last bidders of an auction', () => {
       const paths = new ShortestPaths(market, table, holder, objectOf);
       let untilStop = looks;
       const searched = bidders.slice();
-      const unserved = paths.augment(searched, tiny, () => untilStop-- <= 0);
+      const unserved = paths.augment(searched, epsilon, () => untilStop-- <= 0);
       if (unserved > 0 && unserved < bidders.length) waves++;
       const check = (): void => {
         let wrong = 0;
@@ -177,12 +178,12 @@ describe('shortest paths for the last bidders of an auction', () => {
           most = Math.max(most, best - ownWorth);
         }
         expect(wrong, `looks ${looks}`).toBe(0);
-        expect(most, `looks ${looks}`).toBeLessThan(1e-9);
+        expect(most, `looks ${looks}`).toBeLessThan(10 * epsilon);
       };
       check();
       const without = numbers.filter((bidder) => objectOf[bidder]! < 0);
       expect(searched.subarray(0, unserved).toSorted()).toEqual(without);
-      expect(paths.augment(searched.subarray(0, unserved), tiny, never)).toBe(0);
+      expect(paths.augment(searched.subarray(0, unserved), epsilon, never)).toBe(0);
       check();
       expect(new Set(objectOf).size).toBe(count);
     }
