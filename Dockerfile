@@ -45,5 +45,5 @@ COPY --from=build /app/dist ./dist
 USER 1000:1000
 EXPOSE 50051 9464
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s CMD ["node", "-e", "fetch('http://127.0.0.1:9464/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "--initial-old-space-size=256", "--min-semi-space-size=16", "dist/client/cli.js"]
+ENTRYPOINT ["node", "--initial-old-space-size=256", "--min-semi-space-size=16", "--no-allocation-site-pretenuring", "dist/client/cli.js"]
 CMD ["serve"]

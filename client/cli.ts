@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --initial-old-space-size=256 --min-semi-space-size=16
+#!/usr/bin/env -S node --initial-old-space-size=256 --min-semi-space-size=16 --no-allocation-site-pretenuring
 /** The command `tensor-consensus`. Commands are loaded when they are asked for, so that `--help` needs no engine. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

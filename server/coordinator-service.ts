@@ -17,7 +17,7 @@ import type { CallRecorder } from './call-recorder.js';
 import type { CallGate } from './call-gate.js';
 import { coordinateMethod, listPoliciesMethod } from './definitions.js';
 import type { Logger } from './log.js';
-import type { ServingState } from './serving-state.js';
+import type { OpenCall, ServingState } from './serving-state.js';
 import { toStatusReply } from './status.js';
 import { tenantOf } from './tenant.js';
 import { traceContextOf } from './trace-context.js';
@@ -158,8 +158,9 @@ async function answer(
     fail(new CoordinatorError('DRAINING', 'the server shut down before the answer was ready'));
     cancellation.abort();
   };
+  const open: OpenCall = { cutOff, seat: -1 };
   try {
-    state.openCall(cutOff);
+    state.openCall(open);
     assertRead(options, call);
     if (deadlineMs <= arrivedMs) {
       options.metrics.shed.inc({ reason: 'deadline' });
@@ -175,7 +176,7 @@ async function answer(
   } catch (thrown) {
     fail(failureOf(thrown, running, clock));
   } finally {
-    state.closeCall(cutOff);
+    state.closeCall(open);
   }
 }
 

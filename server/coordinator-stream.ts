@@ -129,7 +129,7 @@ class TickStream {
     const gone = new CoordinatorError('CANCELLED', 'the stream ended before the answer was ready');
     for (const tick of this.#ticks.splice(0)) {
       this.#fail(tick, failureOf(gone, tick, clock));
-      state.closeCall(tick.cutOff);
+      state.closeCall(tick);
     }
     for (const taken of this.#untaken) taken();
     this.#untaken.clear();
@@ -155,7 +155,7 @@ class TickStream {
     this.#ticks.push(tick);
     this.#unansweredBytes += tick.bytes;
     try {
-      state.openCall(tick.cutOff);
+      state.openCall(tick);
       this.#options.gate?.chargeTick(this.#tenant, bytes);
       tick.message = deserialize(() => coordinateMethod.requestDeserialize(bytes));
       tick.requestId = tick.message.requestId;
@@ -300,7 +300,8 @@ class TickStream {
   /** Writes the answers that are next in order. */
   #send(): void {
     while (!this.#ended && this.#ticks.length > 0) {
-      const { outcome, cutOff } = this.#ticks[0]!;
+      const tick = this.#ticks[0]!;
+      const { outcome } = tick;
       if (outcome === null) return;
       this.#ticks.shift();
       const { length } = outcome;
@@ -312,7 +313,7 @@ class TickStream {
         if (this.#untaken.delete(taken)) taken();
         if (!this.#ended) this.#proceed();
       });
-      this.#options.state.closeCall(cutOff);
+      this.#options.state.closeCall(tick);
     }
   }
 

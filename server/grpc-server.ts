@@ -16,6 +16,7 @@ import type { CallGate } from './call-gate.js';
 import { certificateNamesOf } from './client-certificate.js';
 import { limitPings } from './connection-guard.js';
 import type { StatusReply } from './status.js';
+import { keepStreamsInTable } from './stream-table.js';
 import type { Connections } from './unread-answers.js';
 
 /**
@@ -186,6 +187,7 @@ export class GrpcServer implements Connections {
 
   #accept(session: ServerHttp2Session): void {
     session.setLocalWindowSize(connectionWindowBytes);
+    keepStreamsInTable(session);
     const { remoteAddress, remotePort } = session.socket;
     const peer = `${remoteAddress}:${remotePort}`;
     this.#sessions.set(peer, session);

@@ -1,5 +1,6 @@
 /** Where the server is in its life, and how many calls it owes an answer. */
 import { CoordinatorError } from '../src/errors.js';
+import { Roster, type Seated } from '../src/roster.js';
 
 /**
  * `warming`: calls are refused until the programs are ready. `leaving`: health says NOT_SERVING but calls are still
@@ -7,10 +8,16 @@ import { CoordinatorError } from '../src/errors.js';
  */
 export type ServingPhase = 'warming' | 'serving' | 'leaving' | 'draining';
 
+/** A call that is owed an answer. */
+export interface OpenCall extends Seated {
+  /** Answers it with a failure. */
+  readonly cutOff: () => void;
+}
+
 export class ServingState {
   #phase: ServingPhase = 'warming';
-  /** How to cut off each call that was accepted and not answered. */
-  readonly #openCalls = new Set<() => void>();
+  /** Accepted and not answered. */
+  readonly #openCalls = new Roster<OpenCall>();
   readonly #idleListeners = new Set<() => void>();
   /** How to end each open stream of ticks. */
   readonly #openStreams = new Set<() => void>();
@@ -33,16 +40,15 @@ export class ServingState {
   }
 
   /**
-   * Counts a call as accepted until `closeCall` is called with the same function, which answers the call at once with a
-   * failure. Throws WARMING or DRAINING where no calls are taken.
+   * Counts a call as accepted until `closeCall` is called with the same object. Throws WARMING or DRAINING where no calls are taken.
    */
-  openCall(cutOff: () => void): void {
+  openCall(call: OpenCall): void {
     this.#assertOpen();
-    this.#openCalls.add(cutOff);
+    this.#openCalls.add(call);
   }
 
-  closeCall(cutOff: () => void): void {
-    if (!this.#openCalls.delete(cutOff) || this.#openCalls.size > 0) return;
+  closeCall(call: OpenCall): void {
+    if (!this.#openCalls.delete(call) || this.#openCalls.size > 0) return;
     for (const listener of this.#idleListeners) listener();
     this.#idleListeners.clear();
   }
@@ -72,8 +78,8 @@ export class ServingState {
 
   /** Answers all open calls with a failure; returns how many there were. */
   cutOffCalls(): number {
-    const calls = [...this.#openCalls];
-    for (const cutOff of calls) cutOff();
+    const calls = this.#openCalls.members.slice();
+    for (const { cutOff } of calls) cutOff();
     return calls.length;
   }
 

@@ -4,8 +4,9 @@ import type { Problem } from '../src/problem.js';
 import type { CoordinateRequestMessage } from '../src/wire/messages.js';
 import type { RunningCall } from './call-outcome.js';
 import type { CallRecord } from './call-record.js';
+import type { OpenCall } from './serving-state.js';
 
-export class Tick implements RunningCall {
+export class Tick implements RunningCall, OpenCall {
   readonly arrivedMs: number;
   readonly deadlineMs: number;
   /** Of its stream. */
@@ -25,8 +26,9 @@ export class Tick implements RunningCall {
   begun = false;
   /** The encoded answer, from the moment that there is one. */
   outcome: Buffer | null = null;
-  /** How the tick is cut off from outside, as the books of open calls know it. */
+  /** How the tick is cut off from outside. */
   readonly cutOff: () => void;
+  seat = -1;
   readonly #controller = new AbortController();
 
   constructor(

@@ -97,8 +97,10 @@ interface TracedRun {
 export class Batcher implements JobRunner {
   readonly #options: BatcherOptions;
   readonly #room: WaitingRoom<Ticket>;
-  readonly #pending = new Set<PendingSubmission>();
-  readonly #running = new Set<RunningBatch>();
+  /** Submissions that are not settled. */
+  #unsettled = 0;
+  /** In the order of dispatch. */
+  readonly #running: RunningBatch[] = [];
   /** Names of programs without which some job cannot run. */
   readonly #compiling = new Set<string>();
   readonly #drainRate = new DrainRate();
@@ -135,7 +137,7 @@ export class Batcher implements JobRunner {
 
   /** Batches that the engine has and has not answered. */
   get inFlight(): number {
-    return this.#running.size;
+    return this.#running.length;
   }
 
   submit(submission: Submission): Promise<readonly JobResult[]> {
@@ -146,7 +148,7 @@ export class Batcher implements JobRunner {
     } catch (thrown) {
       return Promise.reject(CoordinatorError.from(thrown));
     }
-    this.#pending.add(pending);
+    this.#unsettled++;
     for (const ticket of pending.tickets) this.#room.add(ticket);
     this.#pumpAfterTurn();
     return pending.promise;
@@ -182,7 +184,7 @@ export class Batcher implements JobRunner {
     this.#draining = true;
     this.#pump();
     return new Promise((resolve) => {
-      if (this.#pending.size === 0) resolve();
+      if (this.#unsettled === 0) resolve();
       else this.#whenEmpty.push(resolve);
     });
   }
@@ -271,7 +273,7 @@ export class Batcher implements JobRunner {
   #loadFor(newcomer: Newcomer, nowMs: number): Load {
     const { concurrency } = this.#options.store;
     const aheadMs = this.#room.aheadMs(newcomer) / concurrency;
-    const isIdle = this.#running.size === 0 && this.#room.jobCount === 0;
+    const isIdle = this.#running.length === 0 && this.#room.jobCount === 0;
     return { nowMs, busyMs: this.#busyMs(nowMs), aheadMs, isIdle, allowanceMs: this.#allowance.ms };
   }
 
@@ -356,7 +358,7 @@ export class Batcher implements JobRunner {
   #inFlightFor(store: ProgramSource): number {
     let active = 0;
     for (const { program } of this.#running) if (store.isActive(program)) active++;
-    return Math.max(active, this.#running.size - batchesElsewhere);
+    return Math.max(active, this.#running.length - batchesElsewhere);
   }
 
   /**
@@ -483,7 +485,7 @@ export class Batcher implements JobRunner {
     const dispatchedMs = clock.nowMs();
     const { members, inputs } = this.#pack(batch);
     if (members.length === 0) return;
-    this.#running.add(batch);
+    this.#running.push(batch);
     metrics.batchDispatch.inc({ reason });
     metrics.batchSize.observe(members.length);
     metrics.paddingRatio.observe(paddingRatio(program.bucket, members));
@@ -507,7 +509,7 @@ export class Batcher implements JobRunner {
     }
     this.#options.store.succeeded(program);
     const answeredMs = clock.nowMs();
-    this.#running.delete(batch);
+    this.#running.splice(this.#running.indexOf(batch), 1);
     this.#drainRate.observe(members.length, dispatchedMs, answeredMs);
     this.#learn(batch, result, sentMs, answeredMs);
     // The engine is given its next batch before this one's answers are made.
@@ -548,7 +550,7 @@ export class Batcher implements JobRunner {
    */
   #recover(batch: RunningBatch, members: readonly Ticket[], error: CoordinatorError, failure: RunFailure): void {
     const { clock, store } = this.#options;
-    this.#running.delete(batch);
+    this.#running.splice(this.#running.indexOf(batch), 1);
     const elsewhere = store.failed(batch.program, error, failure);
     const nowMs = clock.nowMs();
     const again: Ticket[] = [];
@@ -624,7 +626,7 @@ export class Batcher implements JobRunner {
         const result = { outputs, bucket, batchSize, engine, device, fingerprint, timings };
         if (party.complete(index, result)) {
           if (party.predictedEndMs !== null) this.#allowance.observe(times.answeredMs - party.predictedEndMs);
-          this.#forget(party);
+          this.#forgetOne();
         }
       } catch (thrown) {
         this.#fail(party, CoordinatorError.from(thrown));
@@ -691,12 +693,12 @@ export class Batcher implements JobRunner {
     if (shed !== undefined && !pending.started) this.#options.metrics.shed.inc({ reason: shed });
     this.#options.metrics.queueDepth.set(this.#room.depth);
     this.#options.metrics.queueBytes.set(this.#room.bytes);
-    this.#forget(pending);
+    this.#forgetOne();
   }
 
-  #forget(pending: PendingSubmission): void {
-    this.#pending.delete(pending);
-    if (this.#pending.size > 0) return;
+  /** Once for each submission, when it settles. */
+  #forgetOne(): void {
+    if (--this.#unsettled > 0) return;
     const whenEmpty = this.#whenEmpty;
     this.#whenEmpty = [];
     for (const resolve of whenEmpty) resolve();

@@ -4,6 +4,7 @@ import type { LoadedProgram } from '../engine/engine.js';
 import type { CoordinatorError } from '../errors.js';
 import type { Job, JobResult, Submission } from './job.js';
 import type { JobCost } from './admission.js';
+import type { TenantAccount } from './fairness.js';
 import { urgencyOf, type Party, type QueuedJob } from './queue.js';
 import type { CallTrace } from '../tracing.js';
 
@@ -39,6 +40,7 @@ export interface Terms {
 export class PendingSubmission implements Party {
   /** Owned by the waiting room. */
   waiting = 0;
+  account: TenantAccount | null = null;
   /** Whether any of its jobs has been in a batch. */
   started = false;
   readonly #onBegun: (() => void) | undefined;
@@ -89,6 +91,7 @@ export class PendingSubmission implements Party {
       costMs: shareMs,
       failedOn: null,
       compiling: null,
+      seat: -1,
     }));
     this.#results = new Array<JobResult>(jobs.length);
     this.#unanswered = jobs.length;

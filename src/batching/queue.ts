@@ -12,6 +12,7 @@
  */
 import type { Priority } from '../problem.js';
 import { burstMs, type TenantAccount, TenantShares } from './fairness.js';
+import { Roster, type Seated } from '../roster.js';
 import type { WaitingJob } from './policy.js';
 
 /** A submission's place in the room. One object for all of its jobs. */
@@ -21,11 +22,13 @@ export interface Party {
   readonly bytes: number;
   /** Jobs of the submission in the room; kept by the room, 0 to start with. */
   waiting: number;
+  /** Its tenant's; kept by the room, null while it is not there. */
+  account: TenantAccount | null;
   /** Whether any of its jobs has left for an engine. */
   readonly started: boolean;
 }
 
-export interface QueuedJob extends WaitingJob {
+export interface QueuedJob extends WaitingJob, Seated {
   readonly party: Party;
   /** Expected engine time of its share of a full batch; more than 0. */
   readonly costMs: number;
@@ -81,10 +84,10 @@ export class WaitingRoom<J extends QueuedJob> {
   readonly #maxQueue: number;
   readonly #maxBytes: number;
   readonly #shares: TenantShares;
-  readonly #jobs = new Set<J>();
+  readonly #jobs = new Roster<J>();
   /** Of tenants with jobs in the room. */
   readonly #lanes = new Map<TenantAccount, Lane<J>>();
-  readonly #laneOf = new Map<Party, Lane<J>>();
+  #depth = 0;
   #bytes = 0;
   #order: readonly J[] | null = null;
   /** Null: not known since the job that had it left. */
@@ -98,7 +101,7 @@ export class WaitingRoom<J extends QueuedJob> {
 
   /** Submissions with at least one job in the room. */
   get depth(): number {
-    return this.#laneOf.size;
+    return this.#depth;
   }
 
   /** Jobs in the room. */
@@ -111,9 +114,9 @@ export class WaitingRoom<J extends QueuedJob> {
     return this.#bytes;
   }
 
-  /** Jobs in the room, in no order. */
-  all(): Iterable<J> {
-    return this.#jobs;
+  /** Jobs in the room, in no order. Valid until the room changes. */
+  all(): readonly J[] {
+    return this.#jobs.members;
   }
 
   /** Whether a newcomer that holds so much displaces nobody. */
@@ -124,7 +127,7 @@ export class WaitingRoom<J extends QueuedJob> {
   /** Of all jobs in the room. */
   get totalCostMs(): number {
     let sumMs = 0;
-    for (const { costMs } of this.#jobs) sumMs += costMs;
+    for (const { costMs } of this.#jobs.members) sumMs += costMs;
     return sumMs;
   }
 
@@ -132,7 +135,7 @@ export class WaitingRoom<J extends QueuedJob> {
   get earliestStartByMs(): number {
     if (this.#earliestStartByMs === null) {
       let earliestMs = Infinity;
-      for (const { startByMs } of this.#jobs) if (startByMs < earliestMs) earliestMs = startByMs;
+      for (const { startByMs } of this.#jobs.members) if (startByMs < earliestMs) earliestMs = startByMs;
       this.#earliestStartByMs = earliestMs;
     }
     return this.#earliestStartByMs;
@@ -175,7 +178,7 @@ export class WaitingRoom<J extends QueuedJob> {
     this.#order = null;
     if (job.startByMs === this.#earliestStartByMs) this.#earliestStartByMs = this.#jobs.size === 0 ? Infinity : null;
     const { party } = job;
-    const lane = this.#laneOf.get(party)!;
+    const lane = this.#laneOf(party);
     const line = lane.lines[job.priority];
     if (++line.left === line.jobs.length) {
       line.jobs = [];
@@ -184,7 +187,8 @@ export class WaitingRoom<J extends QueuedJob> {
     }
     lane.account.waiting--;
     if (--party.waiting > 0) return;
-    this.#laneOf.delete(party);
+    this.#depth--;
+    party.account = null;
     this.#bytes -= party.bytes;
     lane.bytes -= party.bytes;
     if (--lane.parties === 0) this.#lanes.delete(lane.account);
@@ -198,7 +202,7 @@ export class WaitingRoom<J extends QueuedJob> {
     const shareMs = engineMs / jobs.length;
     const counts = new Map<TenantAccount, number>();
     for (const job of jobs) {
-      const lane = this.#laneOf.get(job.party)!;
+      const lane = this.#laneOf(job.party);
       const { account } = lane;
       counts.set(account, (counts.get(account) ?? 0) + 1);
       this.#shares.charge(account, shareMs);
@@ -260,10 +264,9 @@ export class WaitingRoom<J extends QueuedJob> {
   }
 
   #laneFor(party: Party): Lane<J> {
-    const known = this.#laneOf.get(party);
-    if (known !== undefined) {
+    if (party.account !== null) {
       party.waiting++;
-      return known;
+      return this.#laneOf(party);
     }
     const account = this.#shares.accountOf(party.tenant);
     let lane = this.#lanes.get(account);
@@ -273,11 +276,17 @@ export class WaitingRoom<J extends QueuedJob> {
       this.#lanes.set(account, lane);
     }
     party.waiting = 1;
-    this.#laneOf.set(party, lane);
+    party.account = account;
+    this.#depth++;
     lane.parties++;
     lane.bytes += party.bytes;
     this.#bytes += party.bytes;
     return lane;
+  }
+
+  /** Of a submission that is in the room. */
+  #laneOf({ account }: Party): Lane<J> {
+    return this.#lanes.get(account!)!;
   }
 
   /** Who leaves first for the newcomer, besides those who leave already; null where it is the newcomer. */
@@ -393,7 +402,7 @@ function aheadInMs<J extends QueuedJob>(
   lines: Lane<J>['lines'],
   priority: Priority,
   urgencyMs: number,
-  present: ReadonlySet<J>,
+  present: Roster<J>,
 ): number {
   let sumMs = 0;
   let owes = false;
@@ -411,7 +420,7 @@ function aheadInMs<J extends QueuedJob>(
   return owes ? sumMs * (1 + leastShare) : sumMs;
 }
 
-function totalMs<J extends QueuedJob>(lines: Lane<J>['lines'], present: ReadonlySet<J>): number {
+function totalMs<J extends QueuedJob>(lines: Lane<J>['lines'], present: Roster<J>): number {
   let sumMs = 0;
   for (const each of descending) for (const job of lines[each].jobs) if (present.has(job)) sumMs += job.costMs;
   return sumMs;

@@ -104,7 +104,7 @@ export class SolverStage {
   readonly #allowance = new Allowance();
   #comingMs = 0;
   /** What the pool has, in the order of handing in. */
-  readonly #solving = new Set<Solving>();
+  readonly #solving: Solving[] = [];
   #small = 0;
   #large = 0;
   /** How long calls lately took from admission to here. */
@@ -205,7 +205,7 @@ export class SolverStage {
         this.#count('queue_full');
         return;
       }
-      const party: Party = { tenant, bytes, waiting: 0, started: false };
+      const party: Party = { tenant, bytes, waiting: 0, started: false, account: null };
       this.#leaveComing(place);
       const predictedMs = nowMs + this.afterMs(call, ownMs, 0, 0) - wayBackMs;
       // On an idle pool an estimate that is out of date is tried.
@@ -229,6 +229,7 @@ export class SolverStage {
         startByMs: Math.min(dueMs - leastMs, deadlineMs),
         urgencyMs,
         compiling: null,
+        seat: -1,
         party,
         costMs,
         place,
@@ -294,7 +295,7 @@ export class SolverStage {
       : this.#large < this.#lanesFor(ticket.agents, ticket.tasks);
     place.state = 'solving';
     const solving: Solving = { costMs, isSmall, begunMs: isAlone ? startedMs : null };
-    this.#solving.add(solving);
+    this.#solving.push(solving);
     if (isSmall) this.#small++;
     else this.#large++;
     let result: HardResult | null = null;
@@ -331,7 +332,7 @@ export class SolverStage {
 
   /** The next of its kind is taken to begin where one ended. */
   #endSolving(ended: Solving, nowMs: number): void {
-    this.#solving.delete(ended);
+    this.#solving.splice(this.#solving.indexOf(ended), 1);
     if (ended.begunMs === null) return;
     for (const next of this.#solving) {
       if (next.begunMs !== null || next.isSmall !== ended.isSmall) continue;

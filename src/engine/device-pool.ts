@@ -17,12 +17,17 @@ export class PooledDevice {
   /** Why nothing is given to it any more; null while it answers. */
   lost: string | null = null;
   /** What rejects the executions in flight, for when the device is lost. */
-  readonly rejections = new Set<(error: CoordinatorError) => void>();
+  readonly rejections: ((error: CoordinatorError) => void)[] = [];
 
   constructor(device: PjrtDevice, name: string, index: number) {
     this.device = device;
     this.name = name;
     this.index = index;
+  }
+
+  /** `reject` is one of `rejections`, whose run has settled. */
+  forgetRun(reject: (error: CoordinatorError) => void): void {
+    this.rejections.splice(this.rejections.indexOf(reject), 1);
   }
 }
 

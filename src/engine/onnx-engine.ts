@@ -58,6 +58,8 @@ const hangGraceMs = 20;
 const closeTimeoutMs = 5_000;
 
 interface Pending {
+  /** Of the request, which the reply repeats. */
+  readonly id: number;
   readonly settle: (reply: WorkerReply) => void;
   readonly reject: (error: CoordinatorError) => void;
   /** What this request may take on top of the hang timeout. */
@@ -78,7 +80,8 @@ export class OnnxEngine implements Engine {
   readonly #options: OnnxEngineOptions;
   readonly #hangTimeoutMs: number;
   readonly #models: OnnxModelCache | null;
-  readonly #pending = new Map<number, Pending>();
+  /** In the order of asking, which is that of answering. */
+  #pending: Pending[] = [];
   readonly #resetListeners: ((reason: LossReason) => void)[] = [];
   /** Null between the end of one worker and the start of the next, and once closed. */
   #current: Incarnation | null = null;
@@ -234,8 +237,8 @@ export class OnnxEngine implements Engine {
         reject(CoordinatorError.from(thrown));
         return;
       }
-      if (this.#pending.size === 0) this.#lastSignMs = this.#options.clock.nowMs();
-      this.#pending.set(id, { settle: resolve, reject, allowanceMs });
+      if (this.#pending.length === 0) this.#lastSignMs = this.#options.clock.nowMs();
+      this.#pending.push({ id, settle: resolve, reject, allowanceMs });
       if (this.#cancelWatch === null) this.#watch(this.#hangTimeoutMs);
     });
   }
@@ -279,8 +282,8 @@ export class OnnxEngine implements Engine {
       return;
     }
     this.#losses = 0;
-    const pending = this.#pending.get(reply.id);
-    this.#pending.delete(reply.id);
+    const at = this.#pending.findIndex(({ id }) => id === reply.id);
+    const pending = at < 0 ? undefined : this.#pending.splice(at, 1)[0];
     if (reply.kind === 'failed') pending?.reject(new CoordinatorError(reply.code, reply.message));
     else pending?.settle(reply);
   }
@@ -302,12 +305,12 @@ export class OnnxEngine implements Engine {
   /** The worker answers one request after another, so only the longest of those it has counts. */
   #allowedSilenceMs(): number {
     let allowanceMs = 0;
-    for (const pending of this.#pending.values()) allowanceMs = Math.max(allowanceMs, pending.allowanceMs);
+    for (const pending of this.#pending) allowanceMs = Math.max(allowanceMs, pending.allowanceMs);
     return this.#hangTimeoutMs + allowanceMs;
   }
 
   #owesAnswer(): boolean {
-    return this.#pending.size > 0 || this.#current?.started === false;
+    return this.#pending.length > 0 || this.#current?.started === false;
   }
 
   #lose(reason: LossReason, detail: string): void {
@@ -321,7 +324,7 @@ export class OnnxEngine implements Engine {
     this.#losses++;
     const { metrics, log, clock } = this.#options;
     metrics.engineRestart.inc({ engine: this.name, reason });
-    log?.('the ONNX worker was lost and is replaced', { reason, detail, restartInMs, pending: this.#pending.size });
+    log?.('the ONNX worker was lost and is replaced', { reason, detail, restartInMs, pending: this.#pending.length });
     const error = engineFailed(`the engine's worker was lost (${reason}: ${detail})`);
     if (lost.started) this.#ready = deferred();
     else {
@@ -338,8 +341,8 @@ export class OnnxEngine implements Engine {
   }
 
   #rejectPending(error: CoordinatorError): void {
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
+    const pending = this.#pending;
+    this.#pending = [];
     for (const { reject } of pending) reject(error);
   }
 }

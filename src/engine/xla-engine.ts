@@ -106,7 +106,7 @@ export class XlaEngine implements Engine {
   readonly #programs = new Set<XlaProgram>();
   readonly #resetListeners: ((reason: LossReason) => void)[] = [];
   /** Executions and compilations that the plugin has. */
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #running: Promise<unknown>[] = [];
   /** Why nothing runs any more; null while all is well. */
   #dead: string | null = null;
   /** Resolves when something that runs may never end. */
@@ -241,7 +241,7 @@ export class XlaEngine implements Engine {
   async close(): Promise<void> {
     this.#dead ??= 'the engine is closed';
     await this.#compiler.close();
-    const freed = Promise.allSettled([...this.#running]).then(async () => {
+    const freed = Promise.allSettled(this.#running).then(async () => {
       // The newest first: XLA's CPU plugin finds them soonest, a tenth of the time that the oldest take where hundreds are loaded.
       for (const program of [...this.#programs].reverse()) program.retire();
       this.#programs.clear();
@@ -351,7 +351,7 @@ export class XlaEngine implements Engine {
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
-    for (const place of places) place.rejections.add(rejectRun);
+    for (const place of places) place.rejections.push(rejectRun);
     let succeeded = false;
     try {
       const result = await Promise.race([this.#track(sharded.run(inputs, clock)), hung]);
@@ -364,7 +364,7 @@ export class XlaEngine implements Engine {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     } finally {
       cancelWatch();
-      for (const place of places) place.rejections.delete(rejectRun);
+      for (const place of places) place.forgetRun(rejectRun);
       for (const place of places) this.#pool.release(place, expectedMs, succeeded ? true : null);
     }
   }
@@ -387,7 +387,7 @@ export class XlaEngine implements Engine {
         reject(new CoordinatorError('ENGINE_FAILED', reason));
       });
     });
-    place.rejections.add(rejectRun);
+    place.rejections.push(rejectRun);
     let succeeded = false;
     try {
       const result = await Promise.race([this.#track(this.#execute(program, inputs, place)), hung]);
@@ -400,7 +400,7 @@ export class XlaEngine implements Engine {
       throw thrown;
     } finally {
       cancelWatch();
-      place.rejections.delete(rejectRun);
+      place.forgetRun(rejectRun);
       this.#pool.release(place, expectedMs, succeeded);
     }
   }
@@ -431,7 +431,7 @@ export class XlaEngine implements Engine {
   #lose(place: PooledDevice, reason: string, loss: LossReason): void {
     if (place.lost !== null || this.#dead !== null) return;
     place.lost = reason;
-    if (place.rejections.size > 0) {
+    if (place.rejections.length > 0) {
       for (const reject of place.rejections) reject(new CoordinatorError('ENGINE_FAILED', reason));
       // Nobody watches these runs any more.
       const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
@@ -445,8 +445,8 @@ export class XlaEngine implements Engine {
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
-    this.#running.add(work);
-    const forget = () => void this.#running.delete(work);
+    this.#running.push(work);
+    const forget = () => void this.#running.splice(this.#running.indexOf(work), 1);
     work.then(forget, forget);
     return work;
   }

@@ -34,8 +34,9 @@ function jobOf({ tenant, priority, dueInMs, costMs }: Arrival, nowMs: number): Q
     startByMs: dueMs,
     urgencyMs: urgencyOf(nowMs, dueMs),
     compiling: null,
+    seat: -1,
     costMs,
-    party: { tenant, bytes: 1, waiting: 0, started: false },
+    party: { tenant, bytes: 1, waiting: 0, started: false, account: null },
   };
 }
 

@@ -24,7 +24,7 @@ interface Options {
 }
 
 function partyOf(tenant = '', bytes = 0): Party {
-  return { tenant, bytes, waiting: 0, started: false };
+  return { tenant, bytes, waiting: 0, started: false, account: null };
 }
 
 function queued(name: string, options: Options = {}): NamedJob {
@@ -42,6 +42,7 @@ function queued(name: string, options: Options = {}): NamedJob {
     urgencyMs: urgencyOf(enqueuedMs, dueMs),
     costMs,
     compiling: null,
+    seat: -1,
     party,
   };
 }
