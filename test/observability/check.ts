@@ -170,11 +170,15 @@ async function load(grpcAddress: string): Promise<void> {
     tasks: points(60, 64),
     assignment: { forms: ['TOP_K', 'HARD'] },
   } as const;
+  // Each of them needs a program of its own.
+  let iterations = 10;
+  const unseen = () => ({ ...soft, assignment: { forms: ['TOP_K'] as const, iterations: ++iterations } });
   const large = { agents: points(512, 2), tasks: points(512, 2) };
   await Promise.all([
     repeat(() => client.coordinate(hard), 10),
     repeat(() => client.coordinate(soft), 10),
     repeat(tick, 20),
+    repeat(() => client.coordinate(unseen()), 2000),
     repeat(() => client.coordinate(large, { deadlineMs: 2 }), 200),
     repeat(() => client.coordinate({ ...hard, policy: 'not-there' }), 500),
     repeat(() => client.coordinate(large, { signal: AbortSignal.timeout(3) }), 500),
