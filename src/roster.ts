@@ -2,7 +2,7 @@
  * Members that come and go with every call, in no order. A Set would do, but for what V8 makes of one: whenever its table is full of members that
  * left, it is replaced, and goes on pointing to those that were in it then and to the table after it. One such table in the old
  * generation keeps all that follow from dying young, with every call that was in them and its request, until a full collection; and that one
- * moves the next table there. At 32 callers this was a full collection every 450 calls, a tenth of the server's CPU time.
+ * moves the next table there. With Sets, 32 callers cause a full collection every 450 calls, a tenth of the server's CPU time.
  */
 
 /** What can be in a roster, in one at a time. */

@@ -2,6 +2,8 @@
  * ONNX Runtime behind the `Engine` interface. Its `run` blocks the thread that calls it, so it lives in one worker
  * thread; this file is the event loop's side: it posts requests, settles their promises, and replaces a worker that
  * died or stopped answering. (A crash of native code ends the whole process; no thread can catch that.)
+ *
+ * Past 400 lines, as what a worker owes, its watch and its replacement share the engine's private state.
  */
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../clock.js';
