@@ -1,6 +1,7 @@
 /** The `serve` command: settings, signals and exit codes around one server. The only place that decides that the process ends. */
 import { setLogger } from '@grpc/grpc-js';
 import { ConfigError, formatAddress, loadConfig, type Config } from '../src/config.js';
+import { poolMessages } from './buffer-pool.js';
 import { endProcess } from './end-process.js';
 import { createLog, type Logger } from './log.js';
 import { endYielding } from './start-priority.js';
@@ -40,6 +41,7 @@ export async function serve(
   const log = options.log ?? createLog(config);
   for (const warning of warnings) log.warn(warning);
   quietGrpc(log);
+  poolMessages();
   const stop = stopSignal(log);
   const stopWatching = watchForDefects(log);
   try {
