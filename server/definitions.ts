@@ -1,53 +1,57 @@
-/** The gRPC definition that the server serves. */
-import { join } from 'node:path';
-import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
-import { packageRoot } from '../src/package-root.js';
-import type {
-  CoordinateRequestMessage,
-  CoordinateResponseMessage,
-  ListPoliciesRequestMessage,
-  ListPoliciesResponseMessage,
+/** The methods that the server serves, as coordinator.proto defines them, and the coding of their messages. */
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { protoRoot, readRequest, writeResponse } from '../src/wire/codec.js';
+import {
+  type CoordinateRequestMessage,
+  type CoordinateResponseMessage,
+  type ListPoliciesResponseMessage,
+  protoPackage,
+  type Sent,
 } from '../src/wire/messages.js';
-import { isWhole } from '../src/wire/peek.js';
-import { protoDirectory, protoFile, protoLoaderOptions, protoPackage } from '../src/wire/messages.js';
-
-const includeDirs = [join(packageRoot, protoDirectory)];
 
 export const coordinatorServiceName: string = `${protoPackage}.Coordinator`;
 
-const coordinatorPackage = loadSync(protoFile, { ...protoLoaderOptions, includeDirs });
+const service = protoRoot.lookupService(coordinatorServiceName);
+const pathOf = (name: string): string => `/${coordinatorServiceName}/${name}`;
 
-/** With the message types that proto-loader gives and takes. */
+/** What takes requests and gives answers. */
 interface Method<Request, Response> {
   readonly path: string;
+  /** Throws where the bytes are no such message. */
   requestDeserialize(bytes: Buffer): Request;
   responseSerialize(message: Response): Buffer;
 }
 
-const coordinatorService = coordinatorPackage[coordinatorServiceName] as ServiceDefinition;
-
-const coordinate = coordinatorService['Coordinate'] as unknown as Method<
-  CoordinateRequestMessage,
-  CoordinateResponseMessage
->;
-
-export const coordinateMethod: typeof coordinate = {
-  ...coordinate,
-  requestDeserialize(bytes) {
-    if (!isWhole(bytes)) throw new RangeError('the message ends within a field');
-    return coordinate.requestDeserialize(bytes);
-  },
+/** Of Coordinate; CoordinateStream has the same messages. */
+export const coordinateMethod: Method<CoordinateRequestMessage, Sent<CoordinateResponseMessage>> = {
+  path: pathOf('Coordinate'),
+  requestDeserialize: readRequest,
+  responseSerialize: writeResponse,
 };
 
-export const listPoliciesMethod = coordinatorService['ListPolicies'] as unknown as Method<
-  ListPoliciesRequestMessage,
-  ListPoliciesResponseMessage
->;
+const { resolvedRequestType: policiesRequest, resolvedResponseType: policiesResponse } =
+  service.methods['ListPolicies']!;
+
+export const listPoliciesMethod: Method<object, ListPoliciesResponseMessage> = {
+  path: pathOf('ListPolicies'),
+  requestDeserialize: (bytes) => policiesRequest!.decode(bytes),
+  responseSerialize: (message) => policiesResponse!.encode(policiesResponse!.fromObject(message)).finish() as Buffer,
+};
+
+const asItIs = (bytes: unknown): Buffer => bytes as Buffer;
 
 /** The service as it is registered: requests arrive and answers leave as bytes, so that a handler sees every failure and times its own coding. */
 export const rawCoordinatorService: ServiceDefinition = Object.fromEntries(
-  Object.entries(coordinatorService).map(([name, method]) => [
+  service.methodsArray.map(({ name, requestStream = false, responseStream = false }) => [
     name,
-    { ...method, requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: unknown) => bytes as Buffer },
+    {
+      path: pathOf(name),
+      requestStream,
+      responseStream,
+      requestSerialize: asItIs,
+      requestDeserialize: asItIs,
+      responseSerialize: asItIs,
+      responseDeserialize: asItIs,
+    },
   ]),
 );

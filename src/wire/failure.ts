@@ -1,8 +1,8 @@
 /** The answer to a request of a stream that failed. */
-import type { CoordinateResponseMessage, StreamErrorMessage } from './messages.js';
+import type { CoordinateResponseMessage, Sent, StreamErrorMessage } from './messages.js';
 
 /** Nothing but the error and the id, which is '' where the request could not be read. */
-export function encodeFailure(requestId: string, error: StreamErrorMessage): CoordinateResponseMessage {
+export function encodeFailure(requestId: string, error: StreamErrorMessage): Sent<CoordinateResponseMessage> {
   return {
     requestId,
     resources: null,

@@ -195,6 +195,24 @@ export type MessageInput<T> = T extends string | number | boolean | Uint8Array |
     ? readonly MessageInput<Item>[]
     : { readonly [K in keyof T]?: (K extends 'shape' ? readonly (string | number)[] : MessageInput<T[K]>) | undefined };
 
+/**
+ * A message as the encoder takes it, which looks at nothing: enums and 64-bit integers are numbers. Of the answer's messages only tensors have any.
+ */
+export type Sent<T> = T extends TensorMessage
+  ? SentTensor
+  : T extends string | number | boolean | null | Uint8Array | readonly unknown[]
+    ? T
+    : { readonly [K in keyof T]: Sent<T[K]> };
+
+export interface SentTensor {
+  /** Index in `enumNames.DType`. */
+  readonly dtype: number;
+  readonly shape: readonly number[];
+  /** Sent from where it lies: it must not change until then. */
+  readonly data: Uint8Array;
+  readonly values: readonly number[];
+}
+
 export type TensorInput = MessageInput<TensorMessage>;
 export type CoordinateRequestInput = MessageInput<CoordinateRequestMessage>;
 

@@ -1,9 +1,9 @@
 /** The domain's answer as a CoordinateResponse message. */
 import type { Answer, AssignmentAnswer, ConsensusAnswer, Problem } from '../problem.js';
-import type { AssignmentResultMessage, ConsensusResultMessage, CoordinateResponseMessage } from './messages.js';
+import type { AssignmentResultMessage, ConsensusResultMessage, CoordinateResponseMessage, Sent } from './messages.js';
 import { encodeTickState, type TickState } from '../warm-start.js';
 import { convergedBelow } from '../warm-iterations.js';
-import { encodeTensor, numbersOf } from './tensor.js';
+import { sentTensor, numbersOf } from './tensor.js';
 
 const noBytes: Uint8Array = new Uint8Array(0);
 
@@ -13,12 +13,12 @@ const noBytes: Uint8Array = new Uint8Array(0);
  * `rejected_agents`. Where no plan was computed `sinkhorn_form` is empty and `converged` false; where nothing was made
  * hard `task_of_agent` and `solver` are empty.
  */
-export function encodeAnswer(answer: Answer, problem: Problem): CoordinateResponseMessage {
+export function encodeAnswer(answer: Answer, problem: Problem): Sent<CoordinateResponseMessage> {
   const { resources, assignment, consensus, execution } = answer;
   const values = problem.outputValues;
   return {
     requestId: answer.requestId,
-    resources: resources === null ? null : encodeTensor(resources.data, [resources.rows, resources.columns], values),
+    resources: resources === null ? null : sentTensor(resources.data, [resources.rows, resources.columns], values),
     assignment: assignment === null ? null : encodeAssignment(assignment, answer.tick, problem),
     consensus: consensus === null ? null : encodeConsensus(consensus, values),
     rejectedAgents: answer.rejectedAgents,
@@ -31,7 +31,7 @@ function encodeAssignment(
   { hard, soft, churn, warmStartUsed }: AssignmentAnswer,
   tick: TickState | null,
   problem: Problem,
-): AssignmentResultMessage {
+): Sent<AssignmentResultMessage> {
   const values = problem.outputValues;
   const plan = soft?.plan ?? null;
   const topK = soft?.topK ?? null;
@@ -41,10 +41,10 @@ function encodeAssignment(
     unservedTasks: hard?.unservedTasks ?? [],
     idleAgentIds: hard === null ? [] : idleIds(hard.taskOfAgent, problem),
     unservedTaskIds: hard === null ? [] : idsOf(hard.unservedTasks, problem.taskIds),
-    plan: plan === null ? null : encodeTensor(plan.data, [plan.rows, plan.columns], values),
-    topKTasks: topK === null ? null : encodeTensor(topK.tasks, topKShape, values),
-    topKMass: topK === null ? null : encodeTensor(topK.mass, topKShape, values),
-    idleMass: soft === null ? null : encodeTensor(soft.idleMass, [soft.idleMass.length], values),
+    plan: plan === null ? null : sentTensor(plan.data, [plan.rows, plan.columns], values),
+    topKTasks: topK === null ? null : sentTensor(topK.tasks, topKShape, values),
+    topKMass: topK === null ? null : sentTensor(topK.mass, topKShape, values),
+    idleMass: soft === null ? null : sentTensor(soft.idleMass, [soft.idleMass.length], values),
     objective: hard?.objective ?? 0,
     totalUtility: hard?.totalUtility ?? 0,
     upperBound: hard?.upperBound ?? 0,
@@ -62,13 +62,13 @@ function encodeAssignment(
   };
 }
 
-function encodeConsensus(consensus: ConsensusAnswer, values: boolean): ConsensusResultMessage {
+function encodeConsensus(consensus: ConsensusAnswer, values: boolean): Sent<ConsensusResultMessage> {
   const { centroid, groupCount, responseWidth, weights, kernel } = consensus;
   const shape = groupCount === null ? [responseWidth] : [groupCount, responseWidth];
   return {
-    centroid: encodeTensor(centroid, shape, values),
-    weights: encodeTensor(weights, [weights.length], values),
-    kernel: encodeTensor(kernel, [kernel.length], values),
+    centroid: sentTensor(centroid, shape, values),
+    weights: sentTensor(weights, [weights.length], values),
+    kernel: sentTensor(kernel, [kernel.length], values),
     outliers: consensus.outliers,
     scale: numbersOf(consensus.scale),
     effectiveCount: numbersOf(consensus.effectiveCount),

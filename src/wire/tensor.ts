@@ -3,7 +3,7 @@
  * order: `data` on the wire is little-endian and row-major, and a bytes field is 4-byte aligned one time in four.
  */
 import { CoordinatorError } from '../errors.js';
-import type { DTypeName, TensorMessage } from './messages.js';
+import { type DTypeName, enumNames, type SentTensor, type TensorMessage } from './messages.js';
 
 if (new Uint8Array(new Uint32Array([1]).buffer)[0] !== 1) {
   throw new Error('tensor-consensus needs a little-endian machine');
@@ -102,6 +102,23 @@ export function encodeTensor(
   };
 }
 
+/** The same message as the encoder of answers takes it. */
+export function sentTensor(
+  data: Float32Array | Int32Array | Uint8Array,
+  shape: readonly number[],
+  outputValues: boolean,
+): SentTensor {
+  return {
+    dtype: data instanceof Float32Array ? float32 : data instanceof Int32Array ? int32 : uint8,
+    shape,
+    data: outputValues ? noBytes : bytesView(data),
+    values: outputValues ? numbersOf(data) : [],
+  };
+}
+
+const [float32, int32, uint8] = (['FLOAT32', 'INT32', 'UINT8'] as const).map((name) =>
+  enumNames.DType.indexOf(name),
+) as [number, number, number];
 const noBytes: Uint8Array = new Uint8Array(0);
 
 /** The elements as a plain array, as the loader demands repeated fields. (Array.from walks an iterator: many times slower.) */

@@ -7,7 +7,7 @@ import { outlineOf, type RequestOutline } from '../../src/wire/peek.js';
 import { decodeRequest } from '../../src/wire/request.js';
 import { isGiven } from '../../src/wire/tensor.js';
 import { limits, policies } from '../request-fixtures.js';
-import { coordinateMethod, requestFromBytes } from '../wire-codec.js';
+import { coordinateMethod, loadedRequest, requestFromBytes } from '../wire-codec.js';
 import { requestBytes, sampleRequests } from './request-seeds.js';
 import { fieldsOf, messageOf } from './wire-fields.js';
 import { inputRefusals, promise, type Target, unlessRefused } from './target.js';
@@ -26,6 +26,7 @@ export const requestTarget: Target = {
     const outline = outlineOf(bytes);
     const message = unlessRefused(() => deserialize(() => requestFromBytes(bytes)), ['INVALID_ARGUMENT']);
     if (message === null) return false;
+    promise(isDeepStrictEqual(loadedRequest(bytes), message), 'a request is read as proto-loader reads it');
     const again = requestFromBytes(coordinateMethod.requestSerialize(message));
     promise(isDeepStrictEqual(again, message), 'decode(encode(message)) is the message');
     const isFollowed = isWellFormed(bytes);

@@ -6,7 +6,7 @@ import { decodeTickState, encodeTickState, tickStateOf } from '../../src/warm-st
 import { decodeRequest } from '../../src/wire/request.js';
 import { encodeAnswer } from '../../src/wire/response.js';
 import { limits, policies } from '../request-fixtures.js';
-import { requestFromBytes, responseBytes } from '../wire-codec.js';
+import { loaderResponseBytes, requestFromBytes, responseBytes } from '../wire-codec.js';
 import { requestBytes, sampleRequests } from './request-seeds.js';
 import { inputRefusals, promise, type Target, unlessRefused } from './target.js';
 import { checkProblem } from './target-request.js';
@@ -70,7 +70,11 @@ export const streamTarget: Target = {
         'tasks of N',
       );
       const answer = answerTo(problem);
-      responseBytes(encodeAnswer(answer, problem));
+      const encoded = encodeAnswer(answer, problem);
+      promise(
+        responseBytes(encoded).equals(loaderResponseBytes(encoded)),
+        'an answer is written as proto-loader writes it',
+      );
       memory.remember(problem, answer);
       isAccepted = true;
     }

@@ -1,13 +1,27 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CoordinatorError } from '../../src/errors.js';
-import type { CoordinateRequestInput, DTypeName, TensorInput } from '../../src/wire/messages.js';
+import type {
+  CoordinateRequestInput,
+  CoordinateResponseMessage,
+  DTypeName,
+  Sent,
+  SentTensor,
+  TensorInput,
+} from '../../src/wire/messages.js';
 import { coordinateMethod as served } from '../../server/definitions.js';
+import { isWhole } from '../../src/wire/peek.js';
 import { decodeRequest } from '../../src/wire/request.js';
 import { decodeTensor, encodeTensor } from '../../src/wire/tensor.js';
 import { fieldsOf } from '../fuzz/wire-fields.js';
 import { base, floats, limits, policies } from '../request-fixtures.js';
-import { coordinateMethod, requestFromBytes } from '../wire-codec.js';
+import {
+  coordinateMethod,
+  loadedRequest,
+  loaderResponseBytes,
+  requestFromBytes,
+  responseBytes,
+} from '../wire-codec.js';
 
 // fast-check prints the seed and the shrunk example of a failure.
 const float = fc.float({ noDefaultInfinity: false });
@@ -163,6 +177,10 @@ const request: fc.Arbitrary<CoordinateRequestInput> = fc
         { requiredKeys: [] },
       ),
       priority: enumNumber(2),
+      seed: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(String),
+      forbidFallback: fc.boolean(),
+      supersede: fc.boolean(),
+      outputValues: fc.boolean(),
     },
     { requiredKeys: [] },
   )
@@ -245,4 +263,132 @@ describe('hostile requests', () => {
     // Otherwise the generator does not reach the checks behind the first ones.
     expect(accepted).toBeGreaterThan(300);
   });
+});
+
+/** What proto-loader reads from the same bytes; null where it reads nothing, or what ends within a field. */
+function loaded(bytes: Buffer): unknown {
+  if (!isWhole(bytes)) return null;
+  try {
+    return loadedRequest(bytes);
+  } catch {
+    return null;
+  }
+}
+
+function readOrNull(bytes: Buffer): unknown {
+  try {
+    return requestFromBytes(bytes);
+  } catch {
+    return null;
+  }
+}
+
+describe('requests are read as proto-loader reads them', () => {
+  it('whatever they say', () => {
+    fc.assert(
+      fc.property(request, (input) => {
+        const bytes = coordinateMethod.requestSerialize(input);
+        expect(requestFromBytes(bytes)).toStrictEqual(loadedRequest(bytes));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('also where bytes of them were changed', () => {
+    let read = 0;
+    const damage = fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(request, damage, (input, changes) => {
+        const bytes = coordinateMethod.requestSerialize(input);
+        for (const [at, value] of changes) if (bytes.length > 0) bytes[at % bytes.length] = value;
+        const message = readOrNull(bytes);
+        expect(message).toStrictEqual(loaded(bytes));
+        if (message !== null) read++;
+      }),
+      { numRuns: 2000 },
+    );
+    expect(read).toBeGreaterThan(200);
+  });
+});
+
+const text = fc.string({ maxLength: 50 });
+const count = fc.nat({ max: 2 ** 32 - 1 });
+const task = fc.integer({ min: -1, max: 5000 });
+const sent: fc.Arbitrary<SentTensor> = fc.oneof(
+  fc.record({
+    dtype: fc.nat({ max: 4 }),
+    shape: fc.array(fc.nat({ max: 2 ** 40 }), { maxLength: 3 }),
+    data: fc.uint8Array({ maxLength: 64 }),
+    values: fc.constant([]),
+  }),
+  fc.record({
+    dtype: fc.nat({ max: 4 }),
+    shape: fc.array(fc.nat(), { maxLength: 3 }),
+    data: fc.constant(new Uint8Array(0)),
+    values: fc.array(float, { maxLength: 9 }),
+  }),
+);
+const tensor = fc.option(sent);
+const answer: fc.Arbitrary<Sent<CoordinateResponseMessage>> = fc.record({
+  requestId: text,
+  resources: tensor,
+  assignment: fc.option(
+    fc.record({
+      taskOfAgent: fc.array(task),
+      unservedTasks: fc.array(count),
+      idleAgentIds: fc.array(text),
+      unservedTaskIds: fc.array(text),
+      plan: tensor,
+      topKTasks: tensor,
+      topKMass: tensor,
+      idleMass: tensor,
+      objective: fc.double(),
+      totalUtility: fc.double(),
+      upperBound: fc.double(),
+      gap: fc.double(),
+      solver: text,
+      sinkhornForm: text,
+      rowError: fc.double(),
+      columnError: fc.double(),
+      converged: fc.boolean(),
+      iterations: count,
+      churn: fc.double(),
+      changeLimited: fc.boolean(),
+      warmStart: fc.uint8Array(),
+      warmStartUsed: fc.boolean(),
+    }),
+  ),
+  consensus: fc.option(
+    fc.record({
+      centroid: tensor,
+      weights: tensor,
+      kernel: tensor,
+      outliers: fc.array(count),
+      scale: fc.array(fc.double()),
+      effectiveCount: fc.array(fc.double()),
+      lastStep: fc.double(),
+    }),
+  ),
+  rejectedAgents: fc.array(count),
+  execution: fc.option(
+    fc.record({
+      engine: text,
+      device: text,
+      bucket: text,
+      batchSize: count,
+      policyVersion: text,
+      executableFingerprint: text,
+      stages: fc.array(fc.record({ stage: text, microseconds: fc.double() }), { maxLength: 8 }),
+    }),
+  ),
+  error: fc.option(fc.record({ code: count, reason: text, message: text, retryAfterMs: count, traceId: text })),
+});
+
+it('answers are written as proto-loader writes them, byte for byte', () => {
+  fc.assert(
+    fc.property(answer, (message) => {
+      expect(responseBytes(message).equals(loaderResponseBytes(message))).toBe(true);
+    }),
+    { numRuns: 1000 },
+  );
 });
