@@ -73,7 +73,10 @@ export class CandidateLists {
     }
   }
 
-  /** Makes the list of `row` at the prices of now; equal sums in the order of the columns. O(m). */
+  /**
+   * Makes the list of `row` at the prices of now. O(m). What was in its last list is taken first: most of it still is among the least, and nearly all
+   * others are then seen to be dearer at once. Of equal sums, which is first depends on that list.
+   */
   fill(row: number): void {
     this.#fills++;
     if (this.#fills > 2 * this.count.length && this.#fills > wholeShare * this.reads) this.whole = true;
@@ -85,7 +88,9 @@ export class CandidateLists {
     const base = row * width;
     const from = row * length;
     const last = from + length - 1;
-    let used = from;
+    const isAnew = this.count[row] === length;
+    if (isAnew) this.#sortAnew(base, from, last);
+    let used = isAnew ? last + 1 : from;
     let column = 0;
     for (; column < width && used <= last; column++) {
       const value = costs[base + column]! + price[column]!;
@@ -117,9 +122,11 @@ export class CandidateLists {
         const value = costs[base + column]! + price[column]!;
         if (value >= guard) continue;
         let at = last;
-        for (; at > from && recorded[at - 1]! > value; at--) {
-          recorded[at] = recorded[at - 1]!;
-          columns[at] = columns[at - 1]!;
+        while (at > from && recorded[at - 1]! > value) at--;
+        if (isAnew && this.#isListed(column, value, from, at)) continue;
+        for (let moved = last; moved > at; moved--) {
+          recorded[moved] = recorded[moved - 1]!;
+          columns[moved] = columns[moved - 1]!;
         }
         recorded[at] = value;
         columns[at] = column;
@@ -133,5 +140,28 @@ export class CandidateLists {
     }
     this.count[row] = used - from;
     this.guard[row] = guard + lowered;
+  }
+
+  /** Brings the entries `from` to `last`, of the row whose costs begin at `base`, up to the prices of now, `lowered` left out. */
+  #sortAnew(base: number, from: number, last: number): void {
+    const { column: columns, recorded, costs } = this;
+    const price = this.#price;
+    for (let entry = from; entry <= last; entry++) {
+      const column = columns[entry]!;
+      const value = costs[base + column]! + price[column]!;
+      let at = entry;
+      for (; at > from && recorded[at - 1]! > value; at--) {
+        recorded[at] = recorded[at - 1]!;
+        columns[at] = columns[at - 1]!;
+      }
+      recorded[at] = value;
+      columns[at] = column;
+    }
+  }
+
+  /** Whether `column` is among the entries from `from` to before `end`, which record `value` for it and nothing dearer for any. */
+  #isListed(column: number, value: number, from: number, end: number): boolean {
+    for (let at = end - 1; at >= from && this.recorded[at] === value; at--) if (this.column[at] === column) return true;
+    return false;
   }
 }
