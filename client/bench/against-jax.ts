@@ -6,8 +6,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.js';
-import { bucketName } from '../../src/operators/signature.js';
+import { bucketName, type TensorData } from '../../src/operators/signature.js';
 import type { PjrtClient } from '../../src/pjrt/client.js';
+import type { HostArray } from '../../src/pjrt/host-array.js';
 import { withoutPlugin } from './engines.js';
 import { openClient, programOf, ResidentProgram } from './own-execution.js';
 import { benchScript, PythonProcess, whyNoPython } from './python.js';
@@ -151,8 +152,7 @@ async function compare(
 ) {
   const workload = new Workload(each, size);
   const name = bucketName(workload.request.bucket);
-  const { text, inputs, inputNames, outputNames } = programOf(workload, client.platformName);
-  const given = new Map(inputNames.map((input, index) => [input, inputs[index]!]));
+  const { text, travelling, inputs: given, outputsOf } = programOf(workload, client.platformName);
   const medians = operators.includes('consensus') ? ['sort', 'bisection'] : ['sort'];
   const programs: JaxProgram[] = [];
   for (const method of medians) {
@@ -177,9 +177,9 @@ async function compare(
   );
   const theirText = readFileSync(join(fastest.folder, 'program.mlir'), 'utf8');
   const theirInputs = fastest.arguments.map((argument) => given.get(argument)!);
-  using ours = await ResidentProgram.load(client, text, inputs);
+  using ours = await ResidentProgram.load(client, text, travelling);
   using theirs = await ResidentProgram.load(client, theirText, theirInputs);
-  const difference = await largestDifference(fastest, ours, outputNames, theirs);
+  const difference = largestDifference(fastest, outputsOf(await ours.results()), await theirs.results());
 
   const turns = { jax: new Map<string, JaxTurn[]>(), theirs: [] as Turn[], ours: [] as Turn[] };
   const hostRuns = { theirs: [] as number[], ours: [] as number[] };
@@ -250,19 +250,17 @@ async function hostTurn(program: ResidentProgram): Promise<number> {
 }
 
 /** Of max(1, |JAX's value|), over the results that both have, and over those of JAX's own text on our plugin. Chosen tasks may tie: their masses are compared. */
-async function largestDifference(
+function largestDifference(
   program: JaxProgram,
-  ours: ResidentProgram,
-  outputNames: readonly string[],
-  theirs: ResidentProgram,
-): Promise<number> {
-  const [ownResults, theirResults] = [await ours.results(), await theirs.results()];
+  ownResults: ReadonlyMap<string, TensorData>,
+  theirResults: readonly HostArray[],
+): number {
   let worst = 0;
   for (const [index, output] of program.outputs.entries()) {
     if (output === 'top_k_tasks') continue;
     const bytes = readFileSync(join(program.folder, `${output}.out`));
     const expected = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-    const own = ownResults[outputNames.indexOf(output)];
+    const own = ownResults.get(output);
     if (own === undefined) throw new Error(`our program has no result ${output}`);
     for (const results of [own, theirResults[index]!]) {
       if (results.length !== expected.length) {

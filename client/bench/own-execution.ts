@@ -3,9 +3,10 @@
  * for them without an event loop. What a run takes beyond that is transfers and the bridge.
  */
 import type { Clock } from '../../src/clock.js';
+import { bundled, bundlingOf, travellingShapes, unbundled } from '../../src/compiler/bundling.js';
 import { platformOverrides } from '../../src/engine/platform-overrides.js';
 import { xlaProgramText } from '../../src/engine/xla-program.js';
-import { programSignature, shapeIn } from '../../src/operators/signature.js';
+import { programSignature, shapeIn, type TensorData } from '../../src/operators/signature.js';
 import type { PjrtBuffer } from '../../src/pjrt/buffer.js';
 import { PjrtClient } from '../../src/pjrt/client.js';
 import type { PjrtLoadedExecutable } from '../../src/pjrt/executable.js';
@@ -77,8 +78,8 @@ export class ResidentProgram implements Disposable {
 
   /** The program that the engine runs for a workload, with its inputs and weights. */
   static async ofWorkload(client: PjrtClient, workload: Workload): Promise<ResidentProgram> {
-    const { text, inputs } = programOf(workload, client.platformName);
-    return ResidentProgram.load(client, text, inputs);
+    const { text, travelling } = programOf(workload, client.platformName);
+    return ResidentProgram.load(client, text, travelling);
   }
 
   /** Executes once on this thread alone; milliseconds from the call until the results are there. */
@@ -133,31 +134,49 @@ export async function openClient(pluginPath: string): Promise<PjrtClient> {
 
 export interface ProgramText {
   readonly text: string;
-  /** Arguments in order: the inputs, then the weights. */
-  readonly inputs: readonly HostInput[];
-  readonly inputNames: readonly string[];
-  readonly outputNames: readonly string[];
+  /** Arguments in order: what travels of the inputs, then the weights. */
+  readonly travelling: readonly HostInput[];
+  /** Inputs and weights by name, each by itself. */
+  readonly inputs: ReadonlyMap<string, HostInput>;
+  /** The outputs by name, of what an execution gave. */
+  readonly outputsOf: (results: readonly HostArray[]) => ReadonlyMap<string, TensorData>;
 }
 
 /** What the engine compiles for a workload on a platform (`cpu`, `tpu`), and what it runs it on. */
 export function programOf(workload: Workload, platform: string): ProgramText {
   const { spec, request } = workload;
+  const { bucket, parameters } = request;
   const signature = programSignature(spec);
-  const given = workload.inputs().map((data, index) => ({
+  const arriving = bundlingOf(signature.inputs, bucket);
+  const leaving = bundlingOf(signature.outputs, bucket);
+  const given = workload.inputs();
+  const shapes = travellingShapes(arriving, signature.inputs, bucket);
+  const inputOf = (data: TensorData, dims: readonly number[]): HostInput => ({
     data: data as HostArray,
-    dims: shapeIn(signature.inputs[index]!, request.bucket),
+    dims,
     weight: false,
-  }));
-  const weights = signature.parameters.map(({ name, shape }) => ({
-    data: Float32Array.from(request.parameters.get(name)!),
-    dims: shape,
-    weight: true,
-  }));
+  });
+  const weights = signature.parameters.map(({ name, shape }): [string, HostInput] => [
+    name,
+    { data: Float32Array.from(parameters.get(name)!), dims: shape, weight: true },
+  ]);
   return {
-    text: xlaProgramText(spec, request.bucket, platform),
-    inputs: [...given, ...weights],
-    inputNames: [...signature.inputs, ...signature.parameters].map(({ name }) => name),
-    outputNames: signature.outputs.map(({ name }) => name),
+    text: xlaProgramText(spec, bucket, platform),
+    travelling: [
+      ...bundled(arriving, given).map((data, index) => inputOf(data, shapes[index]!)),
+      ...weights.map(([, weight]) => weight),
+    ],
+    inputs: new Map([
+      ...signature.inputs.map((input, index): [string, HostInput] => [
+        input.name,
+        inputOf(given[index]!, shapeIn(input, bucket)),
+      ]),
+      ...weights,
+    ]),
+    outputsOf: (results) => {
+      const outputs = unbundled(leaving, results as readonly TensorData[]);
+      return new Map(signature.outputs.map(({ name }, index) => [name, outputs[index]!]));
+    },
   };
 }
 

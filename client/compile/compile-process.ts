@@ -5,7 +5,7 @@
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lowerToStableHlo } from '../../src/compiler/stablehlo.js';
-import { platformProgram } from '../../src/engine/xla-program.js';
+import { platformProgram, travelsBundled } from '../../src/engine/xla-program.js';
 import { CoordinatorError } from '../../src/errors.js';
 import { PjrtError } from '../../src/pjrt/call.js';
 import type { PjrtExecutable } from '../../src/pjrt/executable.js';
@@ -46,7 +46,7 @@ async function compileOne(
   directory: string | null,
 ): Promise<CompiledFacts> {
   const { program, options } = platformProgram(spec, bucket, topology.platformName);
-  const text = lowerToStableHlo(program, { ...options, partitions });
+  const text = lowerToStableHlo(program, { ...options, partitions, bundled: travelsBundled(partitions) });
   if (directory !== null) await writeWhole(join(directory, `${name}.hlo`), text);
   const devices = topology.devices.slice(0, partitions).map(({ id }) => id);
   const startedAt = performance.now();

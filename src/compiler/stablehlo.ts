@@ -1,8 +1,10 @@
 /** Programs to StableHLO. What each primitive becomes stands in `stablehlo-rules.ts`. */
 import { CoordinatorError } from '../errors.js';
-import type { Axis } from '../operators/signature.js';
+import type { Axis, TensorSignature } from '../operators/signature.js';
+import { type BundleMember, bundlingOf } from './bundling.js';
 import { countUses, definitions, type Equation, type Graph, type Operand } from './primitives.js';
 import type { LoopStage, Program, TopKStage } from './program.js';
+import { bundle, bundleArgument, unbundle } from './stablehlo-bundle.js';
 import { baseType, StableHloBlock, viewOf, withoutUnits } from './stablehlo-block.js';
 import { arrayOf, largestOf, noRule, rowsOf, rules } from './stablehlo-rules.js';
 import { meshLine, shardingAttribute } from './stablehlo-sharding.js';
@@ -17,6 +19,8 @@ export interface StableHloOptions {
   readonly forCpu?: boolean;
   /** Devices that run it together, each with an equal share of the agents; must divide their number. 1 unless set. Compile with as many `partitions`. */
   readonly partitions?: number;
+  /** Small inputs come in one array and small results leave in one, as `bundlingOf` says. On one device only. False unless set. */
+  readonly bundled?: boolean;
 }
 
 /**
@@ -28,14 +32,17 @@ const defaultUnrollLimit = 128;
 
 /**
  * Text of a module whose `main` takes the signature's inputs, then its parameters (weights), and returns its outputs,
- * each in the signature's order. Weights are arguments, so that one executable serves every policy of the same shapes
- * and they are uploaded once. Equal programs give equal text. Throws COMPILE_FAILED where a primitive has no rule.
+ * each in the signature's order; with `bundled` the bundle comes before the others. Weights are arguments, so that one
+ * executable serves every policy of the same shapes and they are uploaded once. Equal programs give equal text. Throws COMPILE_FAILED where a primitive has no rule.
  */
 export function lowerToStableHlo(program: Program, options: StableHloOptions = {}): string {
   const { signature } = program;
-  const { forCpu = false, partitions = 1 } = options;
+  const { forCpu = false, partitions = 1, bundled = false } = options;
   if (program.bucket.agents % partitions !== 0) {
     throw new CoordinatorError('COMPILE_FAILED', `${program.bucket.agents} agents over ${partitions} devices`);
+  }
+  if (bundled && partitions !== 1) {
+    throw new CoordinatorError('COMPILE_FAILED', `bundled tensors over ${partitions} devices: each is cut by itself`);
   }
   const sharding = (axes: readonly Axis[]): string => (partitions === 1 ? '' : shardingAttribute(axes));
   const block = new StableHloBlock();
@@ -43,12 +50,16 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
   const read = (name: string): View => values.get(name)!;
   const write = (names: readonly string[], views: readonly View[]): void =>
     names.forEach((name, index) => values.set(name, views[index]!));
+  const arriving = travelling(signature.inputs, program, options);
   const axesOfParameters = signature.parameters.map(({ name, shape }) => ({ name, axes: shape }));
-  const parameters = [...signature.inputs, ...axesOfParameters].map(({ name, axes }) => {
+  const parameters = arriving.bundle === null ? [] : [`${bundleArgument}: ${arriving.bundle.type}`];
+  for (const { name, axes } of [...arriving.single, ...axesOfParameters]) {
     const type = program.values.get(name)!;
     values.set(name, block.squeezed(`%${name}`, type));
-    return `%${name}: ${tensorType(type)}${sharding(axes)}`;
-  });
+    parameters.push(`%${name}: ${tensorType(type)}${sharding(axes)}`);
+  }
+  for (const { name, member } of arriving.bundle?.members ?? [])
+    values.set(name, unbundle(block, arriving.bundle!.type, member, program.values.get(name)!));
 
   for (const stage of program.stages) {
     switch (stage.kind) {
@@ -68,9 +79,22 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
     }
   }
 
-  const results = signature.outputs.map(({ name }) => block.shaped(read(name), shapeOf(read(name))));
-  const types = signature.outputs.map(({ name }) => tensorType(program.values.get(name)!));
-  const resultTypes = signature.outputs.map(({ axes }, index) => `${types[index]!}${sharding(axes)}`);
+  const leaving = travelling(signature.outputs, program, options);
+  const results = leaving.single.map(({ name }) => block.shaped(read(name), shapeOf(read(name))));
+  const types = leaving.single.map(({ name }) => tensorType(program.values.get(name)!));
+  const resultTypes = leaving.single.map(({ axes }, index) => `${types[index]!}${sharding(axes)}`);
+  if (leaving.bundle !== null) {
+    const { members, type } = leaving.bundle;
+    results.unshift(
+      bundle(
+        block,
+        type,
+        members.map(({ name }) => read(name)),
+      ),
+    );
+    types.unshift(type);
+    resultTypes.unshift(type);
+  }
   return [
     'module @program {',
     ...(partitions === 1 ? [] : [`  ${meshLine(partitions)}`]),
@@ -81,6 +105,33 @@ export function lowerToStableHlo(program: Program, options: StableHloOptions = {
     '}',
     '',
   ].join('\n');
+}
+
+interface Travelling {
+  readonly bundle: {
+    readonly type: string;
+    readonly members: readonly { readonly name: string; readonly member: BundleMember }[];
+  } | null;
+  readonly single: readonly TensorSignature[];
+}
+
+function travelling(
+  tensors: readonly TensorSignature[],
+  { bucket }: Program,
+  { bundled = false }: StableHloOptions,
+): Travelling {
+  if (!bundled) return { bundle: null, single: tensors };
+  const { members, words, single } = bundlingOf(tensors, bucket);
+  return {
+    bundle:
+      members.length === 0
+        ? null
+        : {
+            type: tensorType({ shape: [words], dtype: 'int32' }),
+            members: members.map((member) => ({ name: tensors[member.position]!.name, member })),
+          },
+    single: single.map((position) => tensors[position]!),
+  };
 }
 
 function unrollLoop(

@@ -41,7 +41,7 @@ export interface LoadedProgram {
   readonly residentBytes: number;
   /**
    * Memory for the inputs of one run, each as large as its shape in the bucket, of any content: whoever packs into it calls `run` with it
-   * at once, which has read it when it returns its promise. Absent or null where every run needs memory of its own.
+   * and leaves it alone from then on. Absent or null where every run needs memory of its own.
    */
   takeInputs?(): readonly TensorData[] | null;
   /**

@@ -1,48 +1,85 @@
-/** Memory that every batch of an engine is packed into, one after another: fresh arrays of megabytes a batch keep the garbage collector busy. */
+/** Memory that the batches of an engine are packed into, again and again: fresh arrays of megabytes a batch keep the garbage collector busy. */
+import { bundlingOf } from '../compiler/bundling.js';
 import { shapeIn, type Bucket, type Signature, type TensorData } from '../operators/signature.js';
+import { allocateAligned, hostAlignmentBytes } from '../pjrt/native-memory.js';
 
 /** Larger inputs come seldom enough to have memory of their own. */
-const maxArenaBytes = 8 * 1024 * 1024;
-/** Where a tensor may start: a cache line of its own. */
-const alignmentBytes = 64;
+const maxBlockBytes = 8 * 1024 * 1024;
+/** As many as batches are packed, staged and executed at a time on one device. */
+const keptBlocks = 3;
+
+/** What one batch at a time is packed into. */
+interface Block {
+  readonly memory: Uint8Array<ArrayBuffer>;
+  /** Views of the memory. */
+  readonly tensors: WeakMap<Signature, Map<string, TensorData[]>>;
+}
 
 export class InputArena {
-  #memory = new ArrayBuffer(0);
-  /** Views of the memory as it is now. */
-  #tensors = new WeakMap<Signature, Map<string, TensorData[]>>();
+  /** Those that nobody has. */
+  readonly #free: Block[] = [];
+  readonly #blocks = new WeakMap<ArrayBufferLike, Block>();
 
   /**
-   * The inputs of a program in this bucket, of any content, or null where they are too large. All that was handed out before
-   * is thereby given up: whoever packs into it has it read before anybody else packs.
+   * Memory for the inputs of a program in this bucket, of any content, or null where they are too large. It starts where plugins take it without
+   * a copy, and what travels in a bundle lies as one. The caller's until it is given back; what never is, is garbage like anything else.
    */
   take(signature: Signature, bucket: Bucket): readonly TensorData[] | null {
     const key = `${bucket.batch} ${bucket.agents} ${bucket.tasks}`;
-    const known = this.#tensors.get(signature)?.get(key);
-    if (known !== undefined) return known;
+    for (let index = this.#free.length - 1; index >= 0; index--) {
+      const known = this.#free[index]!.tensors.get(signature)?.get(key);
+      if (known === undefined) continue;
+      this.#free.splice(index, 1);
+      return known;
+    }
     const lengths = signature.inputs.map((input) => shapeIn(input, bucket).reduce((size, axis) => size * axis, 1));
-    const starts: number[] = [];
-    let bytes = 0;
-    for (const length of lengths) {
-      starts.push(bytes);
-      bytes += Math.ceil((length * 4) / alignmentBytes) * alignmentBytes;
+    const starts = new Array<number>(lengths.length);
+    const { members, words, single } = bundlingOf(signature.inputs, bucket);
+    for (const { position, start } of members) starts[position] = start * Int32Array.BYTES_PER_ELEMENT;
+    let bytes = aligned(words * Int32Array.BYTES_PER_ELEMENT);
+    for (const position of single) {
+      starts[position] = bytes;
+      bytes += aligned(lengths[position]! * Float32Array.BYTES_PER_ELEMENT);
     }
-    if (bytes > maxArenaBytes) return null;
-    if (bytes > this.#memory.byteLength) {
-      this.#memory = new ArrayBuffer(bytes);
-      this.#tensors = new WeakMap();
-    }
-    const tensors = signature.inputs.map(({ dtype }, index) =>
-      dtype === 'int32'
-        ? new Int32Array(this.#memory, starts[index], lengths[index])
-        : new Float32Array(this.#memory, starts[index], lengths[index]),
-    );
-    const byBucket = this.#tensors.get(signature) ?? new Map<string, TensorData[]>();
-    this.#tensors.set(signature, byBucket.set(key, tensors));
-    return tensors;
+    if (bytes > maxBlockBytes) return null;
+    const { memory, tensors } = this.#blockOf(bytes);
+    const views = signature.inputs.map(({ dtype }, index) => {
+      const at = memory.byteOffset + starts[index]!;
+      return dtype === 'int32'
+        ? new Int32Array(memory.buffer, at, lengths[index])
+        : new Float32Array(memory.buffer, at, lengths[index]);
+    });
+    const byBucket = tensors.get(signature) ?? new Map<string, TensorData[]>();
+    tensors.set(signature, byBucket.set(key, views));
+    return views;
   }
 
-  /** Whether the tensors lie in the arena. */
-  holds(tensors: readonly TensorData[]): boolean {
-    return tensors.length > 0 && tensors[0]!.buffer === this.#memory;
+  /** For whoever took `tensors` and has nothing left that reads or writes them. Anything else is left alone. */
+  giveBack(tensors: readonly TensorData[]): void {
+    const block = tensors.length === 0 ? undefined : this.#blocks.get(tensors[0]!.buffer);
+    if (block === undefined || this.#free.includes(block)) return;
+    this.#free.push(block);
+    if (this.#free.length > keptBlocks) this.#free.splice(this.#indexOfSmallest(), 1);
   }
+
+  /** A free block of so many bytes, or a new one in the place of one that is too small. */
+  #blockOf(bytes: number): Block {
+    const fitting = this.#free.findIndex(({ memory }) => memory.length >= bytes);
+    if (fitting >= 0) return this.#free.splice(fitting, 1)[0]!;
+    if (this.#free.length > 0) this.#free.splice(this.#indexOfSmallest(), 1);
+    const block = { memory: allocateAligned(bytes), tensors: new WeakMap<Signature, Map<string, TensorData[]>>() };
+    this.#blocks.set(block.memory.buffer, block);
+    return block;
+  }
+
+  #indexOfSmallest(): number {
+    let smallest = 0;
+    for (let index = 1; index < this.#free.length; index++)
+      if (this.#free[index]!.memory.length < this.#free[smallest]!.memory.length) smallest = index;
+    return smallest;
+  }
+}
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / hostAlignmentBytes) * hostAlignmentBytes;
 }

@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
+import { bundled, bundlingOf, travellingShapes, unbundled, type Bundling } from '../compiler/bundling.js';
 import { CoordinatorError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import {
@@ -290,9 +291,11 @@ export class XlaEngine implements Engine {
       sharded = new ShardedProgram(this.#client, compiled.executable, shards, signature, bucket);
       if (sharding === 'always') return sharded;
       const inputs = signature.inputs.map((input) => paddingOf(input, bucket));
-      const given = inputs.map((data, index) => ({
+      const arriving = bundlingOf(signature.inputs, bucket);
+      const shapes = travellingShapes(arriving, signature.inputs, bucket);
+      const given = bundled(arriving, inputs).map((data, index) => ({
         data: data as HostArray,
-        dims: shapeIn(signature.inputs[index]!, bucket),
+        dims: shapes[index]!,
       }));
       const [first] = shards as [Shard, ...Shard[]];
       const arguments_ = [...given, ...first.weights];
@@ -406,8 +409,8 @@ export class XlaEngine implements Engine {
   }
 
   async #execute(program: XlaProgram, inputs: readonly TensorData[], place: PooledDevice): Promise<RunResult> {
-    const { executable, weights, shapes } = program;
-    const given = inputs.map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
+    const { executable, weights, shapes, arriving, leaving } = program;
+    const given = bundled(arriving, inputs).map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     const resident = weights.get(place)!;
     // A run that is given up may still write to them: they are lost with it.
     const reused = program.freeOutputs.pop();
@@ -415,11 +418,18 @@ export class XlaEngine implements Engine {
       const { device, name } = place;
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
-        semantics: this.#arena.holds(inputs) ? 'during-call' : 'zero-copy',
         ...(reused === undefined ? {} : { into: reused }),
       });
       const { transferInMs, executeMs, transferOutMs } = run;
-      const outputs = run.outputs as readonly TensorData[];
+      // Not of a run that failed or was given up, which may read it yet: that is lost with it.
+      const { returning } = run;
+      if (returning === null) this.#arena.giveBack(inputs);
+      else
+        returning.then(
+          () => this.#arena.giveBack(inputs),
+          () => undefined,
+        );
+      const outputs = unbundled(leaving, run.outputs as readonly TensorData[]);
       const release = (): void => program.keepOutputs(run.outputs);
       return { outputs, device: name, transferInMs, executeMs, transferOutMs, release };
     } catch (thrown) {
@@ -475,7 +485,10 @@ class XlaProgram implements LoadedProgram {
   runsWhole = false;
   /** What an execution took lately. */
   expectedMs = 0;
-  /** Of the inputs, in order. */
+  /** How inputs and outputs travel to one device and back. */
+  readonly arriving: Bundling;
+  readonly leaving: Bundling;
+  /** Of what arrives, in order. */
   readonly shapes: readonly (readonly number[])[];
   readonly #owner: ProgramOwner;
   #runs = 0;
@@ -498,7 +511,9 @@ class XlaProgram implements LoadedProgram {
     this.executable = executable;
     this.weights = weights;
     this.sharded = sharded;
-    this.shapes = signature.inputs.map((input) => shapeIn(input, bucket));
+    this.arriving = bundlingOf(signature.inputs, bucket);
+    this.leaving = bundlingOf(signature.outputs, bucket);
+    this.shapes = travellingShapes(this.arriving, signature.inputs, bucket);
     this.residentBytes =
       executableBytes(executable) + [...weights.values()].flat().reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.#owner = owner;

@@ -29,8 +29,13 @@ export function platformProgram(spec: ProgramSpec, bucket: Bucket, platform: str
   return { program: buildProgram(spec, bucket, { median, layout: 'x' }), options: { forCpu: true } };
 }
 
+/** Whether the engine hands small tensors over in one array: over several devices each is cut up by itself. */
+export function travelsBundled(partitions: number): boolean {
+  return partitions === 1;
+}
+
 /** The program's text, for so many devices that run it together. Throws COMPILE_FAILED where a primitive has no rule. */
 export function xlaProgramText(spec: ProgramSpec, bucket: Bucket, platform: string, partitions = 1): string {
   const { program, options } = platformProgram(spec, bucket, platform);
-  return lowerToStableHlo(program, { ...options, partitions });
+  return lowerToStableHlo(program, { ...options, partitions, bundled: travelsBundled(partitions) });
 }

@@ -39,6 +39,8 @@ export class PjrtBuffer extends PjrtObject {
   /** Happens when the plugin no longer reads the host memory that the buffer was made of, which the event keeps. */
   #returned: PjrtEvent | null = null;
   #computed = false;
+  #returning: Promise<void> | null = null;
+  #read = false;
 
   /** Takes over `handle`. */
   constructor(client: PjrtClient, handle: bigint, elementType: ElementType, dims: readonly number[]) {
@@ -119,6 +121,22 @@ export class PjrtBuffer extends PjrtObject {
   }
 
   /**
+   * For whoever waited for all that reads the buffer, on a plugin that reads host memory for nothing else: from `dispose` on the memory is
+   * the caller's, and the plugin is not asked whether it has given it back.
+   */
+  markRead(): void {
+    this.#read = true;
+  }
+
+  /**
+   * After `dispose`: null where the plugin has given back the host memory that the buffer was made of, else a promise for when it has. Rejects with the
+   * PjrtError of the transfer.
+   */
+  get returning(): Promise<void> | null {
+    return this.#returning;
+  }
+
+  /**
    * Resolves when the plugin no longer reads the host memory that this buffer was made of; drops the reference to it. Not for 'zero-copy', where that
    * is not before the buffer is disposed.
    */
@@ -171,8 +189,9 @@ export class PjrtBuffer extends PjrtObject {
     this.#returned = null;
     if (returned === null) return;
     try {
-      if (!returned.ready) {
-        returned.settle().catch(() => undefined); // the transfer's error, which whatever used the buffer has reported
+      if (!this.#read && !returned.ready) {
+        this.#returning = returned.settle();
+        this.#returning.catch(() => undefined); // the transfer's error, which whatever used the buffer has reported
         return;
       }
     } catch {

@@ -30,6 +30,8 @@ export interface RunResult {
   readonly transferInMs: number;
   readonly executeMs: number;
   readonly transferOutMs: number;
+  /** Null where the plugin has given back the memory of all inputs, else a promise for when it has; may reject with PjrtError. */
+  readonly returning: Promise<unknown> | null;
 }
 
 /**
@@ -61,6 +63,7 @@ export async function runOnHostArrays(
     const transferredMs = clock.nowMs();
     const execution = await executable.execute([parameters], device);
     const results = execution.outputs[0]!;
+    const lent = owned.slice();
     owned.push(...results);
     await execution.done;
     const executedMs = clock.nowMs();
@@ -70,7 +73,16 @@ export async function runOnHostArrays(
     // All of them, also after one failed: until then they write to `outputs`, which may be the caller's.
     const copies = await Promise.allSettled(results.map((result, index) => result.copyToHost(outputs[index]!)));
     for (const copy of copies) if (copy.status === 'rejected') throw copy.reason as Error;
+    for (const buffer of lent) {
+      // A CPU's device reads nothing after the execution, but says so only a moment after its buffers are freed: half of them would be waited for.
+      if (client.deviceMemoryIsHost) buffer.markRead();
+      buffer.dispose();
+    }
+    const pending = lent.flatMap((buffer) => buffer.returning ?? []);
+    const returning = pending.length === 0 ? null : Promise.all(pending);
+    returning?.catch(() => undefined); // whoever waits for it meets the error, too
     return {
+      returning,
       outputs,
       transferInMs: transferredMs - startMs,
       executeMs: executedMs - transferredMs,

@@ -307,6 +307,41 @@ describe('the text of a stage', () => {
 });
 
 describe('a module', () => {
+  it('takes small inputs out of one array of words and returns small results in one, where it is told to', () => {
+    const signature: Signature = {
+      inputs: [tensor('x', ['B', 'N', 'M']), tensor('ranks', ['B', 2], 'int32'), tensor('large', ['B', 'N', 9000])],
+      outputs: [tensor('sum', ['B', 'N', 'M']), tensor('twice', ['B', 2], 'int32'), tensor('copy', ['B', 'N', 9000])],
+      parameters: [],
+    };
+    const program = programOf(signature, (builder) => {
+      builder.traced(['x'], ['sum'], (x) => [x.add(1)]);
+      builder.traced(['ranks'], ['twice'], (ranks) => [ranks.add(ranks.ref)]);
+      builder.traced(['large'], ['copy'], (large) => [large]);
+    });
+    expect(lowerToStableHlo(program, { bundled: true })).toMatchInlineSnapshot(`
+      "module @program {
+        func.func public @main(%bundle: tensor<28xi32>, %large: tensor<2x4x9000xf32>) -> (tensor<28xi32>, tensor<2x4x9000xf32>) {
+          %v0 = stablehlo.slice %bundle [0:24] : (tensor<28xi32>) -> tensor<24xi32>
+          %v1 = stablehlo.bitcast_convert %v0 : (tensor<24xi32>) -> tensor<24xf32>
+          %v2 = stablehlo.reshape %v1 : (tensor<24xf32>) -> tensor<2x4x3xf32>
+          %v3 = stablehlo.slice %bundle [24:28] : (tensor<28xi32>) -> tensor<4xi32>
+          %v4 = stablehlo.reshape %v3 : (tensor<4xi32>) -> tensor<2x2xi32>
+          %v5 = stablehlo.constant dense<1.0> : tensor<f32>
+          %v6 = stablehlo.broadcast_in_dim %v5, dims = [] : (tensor<f32>) -> tensor<2x4x3xf32>
+          %v7 = stablehlo.add %v2, %v6 : tensor<2x4x3xf32>
+          %v8 = stablehlo.add %v4, %v4 : tensor<2x2xi32>
+          %v9 = stablehlo.reshape %v7 : (tensor<2x4x3xf32>) -> tensor<24xf32>
+          %v10 = stablehlo.bitcast_convert %v9 : (tensor<24xf32>) -> tensor<24xi32>
+          %v11 = stablehlo.reshape %v8 : (tensor<2x2xi32>) -> tensor<4xi32>
+          %v12 = stablehlo.concatenate %v10, %v11, dim = 0 : (tensor<24xi32>, tensor<4xi32>) -> tensor<28xi32>
+          return %v12, %large : tensor<28xi32>, tensor<2x4x9000xf32>
+        }
+      }
+      "
+    `);
+    expect(() => lowerToStableHlo(program, { bundled: true, partitions: 2 })).toThrow('bundled');
+  });
+
   it('takes inputs and then weights and returns outputs, in the order of the signature and with all their axes', () => {
     const spec: ProgramSpec = {
       parameters: 'p',

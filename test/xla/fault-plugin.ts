@@ -41,7 +41,7 @@ export type FaultyCall =
 export interface Fault {
   /**
    * 'error': the call itself returns an error and does nothing. 'late-error': the call succeeds and its event carries the error, `afterMs` later. 'hang': the
-   * call succeeds and its event does not happen before `release`. 'nan': an execution succeeds, and every float of its results is NaN.
+   * call succeeds and its event does not happen before `release`. 'nan': an execution succeeds, and every word of its results is that of a NaN.
    */
   readonly how: 'error' | 'late-error' | 'hang' | 'nan';
   readonly code?: PjrtErrorCode;
@@ -381,7 +381,8 @@ export class FaultPlugin {
     const type = new NativeStruct('Buffer_ElementType');
     type.set('buffer', buffer);
     this.#real.must(type);
-    if (type.number('type') !== elementTypes.float32) return;
+    // Bundles of results hold floats as words.
+    if (type.number('type') !== elementTypes.float32 && type.number('type') !== elementTypes.int32) return;
     const size = new NativeStruct('Buffer_OnDeviceSizeInBytes');
     size.set('buffer', buffer);
     this.#real.must(size);

@@ -4,14 +4,22 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { systemClock } from '../../src/clock.js';
+import { bundled, bundlingOf, travellingShapes, unbundled } from '../../src/compiler/bundling.js';
 import { ExecutableCache } from '../../src/engine/executable-cache.js';
 import { XlaCompiler } from '../../src/engine/xla-compiler.js';
 import { createMetrics } from '../../src/metrics.js';
-import { programSignature, shapeIn, type Bucket, type ProgramSpec } from '../../src/operators/signature.js';
+import {
+  programSignature,
+  shapeIn,
+  type Bucket,
+  type ProgramSpec,
+  type TensorData,
+} from '../../src/operators/signature.js';
 import { PjrtError } from '../../src/pjrt/call.js';
 import { PjrtClient } from '../../src/pjrt/client.js';
 import type { PjrtDevice } from '../../src/pjrt/device.js';
 import type { PjrtLoadedExecutable } from '../../src/pjrt/executable.js';
+import type { HostArray } from '../../src/pjrt/host-array.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { runOnHostArrays } from '../../src/pjrt/run.js';
@@ -53,14 +61,17 @@ function open(host = 'this one') {
 
 /** The plan of a fixed problem. */
 async function planOf(executable: PjrtLoadedExecutable, device?: PjrtDevice): Promise<number[]> {
-  const inputs = programSignature(spec).inputs.map((input) => {
-    const dims = shapeIn(input, bucket);
-    const length = dims.reduce((size, axis) => size * axis, 1);
-    const data = Float32Array.from({ length }, (_, index) => (input.name === 'utility' ? Math.sin(index) : 1));
-    return { data, dims };
+  const signature = programSignature(spec);
+  const tensors = signature.inputs.map((input) => {
+    const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
+    return Float32Array.from({ length }, (_, index) => (input.name === 'utility' ? Math.sin(index) : 1));
   });
+  const arriving = bundlingOf(signature.inputs, bucket);
+  const shapes = travellingShapes(arriving, signature.inputs, bucket);
+  const inputs = bundled(arriving, tensors).map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
   const { outputs } = await runOnHostArrays(client, executable, inputs, systemClock, device && { device });
-  return Array.from(outputs[0] as Float32Array);
+  const results = unbundled(bundlingOf(signature.outputs, bucket), outputs as readonly TensorData[]);
+  return Array.from(results[signature.outputs.findIndex(({ name }) => name === 'plan')]!);
 }
 
 describe('compiling for XLA with a cache', () => {

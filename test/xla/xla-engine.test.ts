@@ -124,21 +124,22 @@ describe('the XLA engine', () => {
     expect([...seen].filter((open) => open > before && open < opened)).not.toEqual([]);
   });
 
-  it('has read the memory it lends for inputs when a run has begun, so that the next batch may be packed there', async () => {
+  it('lends every batch memory of its own for as long as its run takes, and the same again afterwards', async () => {
     const xla = await open();
     const program = await xla.load({ spec, bucket, parameters });
     const seeds = [11, 12, 13];
     const runs = seeds.map((seed) => {
       const lent = program.takeInputs!()!;
       inputsOf(program, seed).forEach((data, index) => lent[index]!.set(data));
-      const run = program.run(lent);
-      for (const tensor of lent) tensor.fill(-7);
-      return run;
+      return { lent, result: program.run(lent) };
     });
+    const memory = runs.map(({ lent }) => lent[0]!.buffer);
+    expect(new Set(memory).size).toBe(seeds.length);
     for (const [index, seed] of seeds.entries()) {
       const own = await program.run(inputsOf(program, seed));
-      expect((await runs[index]!).outputs, `seed ${seed}`).toEqual(own.outputs);
+      expect((await runs[index]!.result).outputs, `seed ${seed}`).toEqual(own.outputs);
     }
+    expect(memory).toContain(program.takeInputs!()![0]!.buffer);
     await xla.close();
   });
 
