@@ -25,6 +25,8 @@ const rankWanted = 0.9;
 const bidsPerLook = 512;
 /** Bidders left, as a share of all, that get their objects by shortest paths: their wars would take most of the bids. */
 const pathShare = 0.004;
+/** Bids, as a share of all bidders, after which those whom paths led nowhere are tried once more: wars have shown them other objects by then. */
+const retryShare = 0.2;
 
 export interface AuctionOptions {
   readonly market: Market;
@@ -139,9 +141,11 @@ export class SparseAuction {
     for (let bidder = 0; bidder < size; bidder++) if (objectOf[bidder] === free) queue[this.#waiting++] = bidder;
     let untilLook = bidsPerLook;
     let leftToPaths = this.#paths === null ? 0 : Math.floor(size * pathShare);
+    let retryAt = Infinity;
     while (this.#waiting > 0) {
-      if (this.#waiting <= leftToPaths) {
+      if (this.#waiting <= leftToPaths || this.bids >= retryAt) {
         // Whom they do not lead to an object bids again.
+        retryAt = leftToPaths > 0 ? this.bids + Math.ceil(size * retryShare) : Infinity;
         leftToPaths = 0;
         this.#serveByPaths(slack, interrupted);
         untilLook = 0;

@@ -31,6 +31,10 @@ export interface SparseControl {
 /** AUTO is content with this gap once it took `contentAfterMs`, AUCTION with the finer one whenever it is there. */
 const contentGap = 0.018;
 const contentAfterMs = 1000;
+/** Where AUTO is not content, the gap that the next phase is to end with, as a share of what it is content with: gaps fall as epsilon does. */
+const aimShare = 0.7;
+/** Next epsilons are at least by this much less. */
+const leastFactor = 1.5;
 const fineGap = 1e-4;
 /** Part of the time given that goes into phases; the rest is for completing the answer and for its bound. */
 const phaseShare = 0.85;
@@ -217,7 +221,7 @@ class SparseSolver {
         if (!this.#isContent) this.#lowerBound(hastySlack * (size / this.#bidders.length), false);
         return;
       }
-      epsilon /= epsilonFactor;
+      epsilon /= mayTell && isScaled && this.#problem.solver === 'AUTO' ? nextFactor(gap) : epsilonFactor;
       // Wars that no earlier prices have settled take as many bids as epsilon is small; where not everybody can have an object they
       // end at the cap only.
       const isHopeless = this.#greatest !== null && this.#greatest < this.#bidders.length;
@@ -451,6 +455,12 @@ class SparseSolver {
       warmStartUsed: false,
     };
   }
+}
+
+/** What AUTO divides epsilon by: a finer phase than it takes to be content costs up to twice as many bids. */
+function nextFactor(gap: number): number {
+  if (gap <= contentGap) return epsilonFactor;
+  return Math.min(Math.max(gap / (aimShare * contentGap), leastFactor), epsilonFactor);
 }
 
 function countAssigned(objectOf: Int32Array): number {
