@@ -82,6 +82,7 @@ function solveRows(reduction: Reduction, places: number, start: SolverStart | nu
   let kept: Int32Array | null = null;
   if (known !== null && startFrom(reduction, known, highest, price, meter)) kept = start!.columnOfRow;
   else startCold(reduction, balanced, price, meter);
+  lists.startsFromLast = kept === null;
   let count = seatKept(state, cost, kept, bidding, free, meter);
   count = bidding.run(free, count, 0, bidsPerRow * rows);
   if (count > manyLeft && count > manyLeftShare * rows && !meter.stopped) {
