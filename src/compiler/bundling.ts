@@ -1,12 +1,12 @@
 /**
  * Which of a program's tensors travel between host and device in one array. Handing over a tensor costs the event loop and the device
- * the same few calls whatever its size, and a program has a dozen small ones on either side: 13 inputs and 13 outputs took as long to hand over and
- * collect as a batch of one to execute.
+ * the same few calls whatever its size, and a program has a dozen small ones on either side.
  *
  * A bundle is an array of 32-bit words that holds its members' bits one after another, each row-major and without gaps. Its element
  * type is int32 whatever they are: devices may flush small floats, never words.
  */
 import { shapeIn, type Bucket, type TensorData, type TensorSignature } from '../operators/signature.js';
+import { sizeOf } from './primitives.js';
 
 export interface BundleMember {
   /** Of the tensor among the signature's inputs or outputs. */
@@ -37,7 +37,7 @@ export function bundlingOf(tensors: readonly TensorSignature[], bucket: Bucket):
   const single: number[] = [];
   let words = 0;
   tensors.forEach((tensor, position) => {
-    const length = shapeIn(tensor, bucket).reduce((size, axis) => size * axis, 1);
+    const length = sizeOf(shapeIn(tensor, bucket));
     if (length > largestMemberWords || words + length > largestBundleWords) {
       single.push(position);
       return;

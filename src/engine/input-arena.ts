@@ -1,6 +1,7 @@
 /** Memory that the batches of an engine are packed into, again and again: fresh arrays of megabytes a batch keep the garbage collector busy. */
 import { bundlingOf } from '../compiler/bundling.js';
 import { shapeIn, type Bucket, type Signature, type TensorData } from '../operators/signature.js';
+import { elementCount } from '../pjrt/host-array.js';
 import { allocateAligned, hostAlignmentBytes } from '../pjrt/native-memory.js';
 
 /** Larger inputs come seldom enough to have memory of their own. */
@@ -32,7 +33,7 @@ export class InputArena {
       this.#free.splice(index, 1);
       return known;
     }
-    const lengths = signature.inputs.map((input) => shapeIn(input, bucket).reduce((size, axis) => size * axis, 1));
+    const lengths = signature.inputs.map((input) => elementCount(shapeIn(input, bucket)));
     const starts = new Array<number>(lengths.length);
     const { members, words, single } = bundlingOf(signature.inputs, bucket);
     for (const { position, start } of members) starts[position] = start * Int32Array.BYTES_PER_ELEMENT;

@@ -1,6 +1,6 @@
 /** One execution from host arrays to host arrays. */
 import type { Clock } from '../clock.js';
-import { PjrtBuffer, type HostBufferSemantics } from './buffer.js';
+import { PjrtBuffer } from './buffer.js';
 import type { PjrtClient } from './client.js';
 import type { PjrtDevice } from './device.js';
 import type { PjrtLoadedExecutable } from './executable.js';
@@ -17,8 +17,6 @@ export interface HostTensor {
 export interface RunOptions {
   /** The client's first device unless set. Resident inputs must lie there. */
   readonly device?: PjrtDevice;
-  /** 'zero-copy' unless set; with 'during-call' the inputs are read when the promise is returned. */
-  readonly semantics?: HostBufferSemantics;
   /** Results go here, in order, instead of fresh arrays. */
   readonly into?: readonly HostArray[];
 }
@@ -46,7 +44,7 @@ export async function runOnHostArrays(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const startMs = clock.nowMs();
-  const { device = client.devices[0]!, semantics = 'zero-copy' } = options;
+  const { device = client.devices[0]! } = options;
   const owned: PjrtBuffer[] = [];
   try {
     const parameters = inputs.map((input) => {
@@ -54,7 +52,7 @@ export async function runOnHostArrays(
       const { data, dims, elementType } = input;
       const buffer = client.bufferFromHost(data, dims, {
         device,
-        semantics,
+        semantics: 'zero-copy',
         ...(elementType === undefined ? {} : { elementType }),
       });
       owned.push(buffer);
