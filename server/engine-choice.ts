@@ -68,6 +68,8 @@ export function xlaRung({ config, clock, metrics, log }: CoreContext, name: stri
         cache: openExecutableCache(config, metrics, log),
         host: hostIdentity(),
         loadConcurrency: compilersAtATime(),
+        // On one core the event loop would wait in the engine's way.
+        busyPollMs: availableParallelism() > 1 ? config.busyPollMs : 0,
         log: (message, fields) => log.warn(fields, message),
       });
       log.info({ platform: engine.platformVersion, device: engine.device }, 'XLA plugin opened');

@@ -289,6 +289,12 @@ const settings = {
     'A batch that runs longer, and longer than its size explains, counts as hung: its calls run on another engine or fail as UNAVAILABLE, and the engine is restarted.',
     'many times the slowest bucket of the warm set',
   ),
+  busyPollMs: setting(
+    number(0, 100, 'ms'),
+    '2',
+    'Runs of XLA that are expected to take no longer are waited for by an event loop that does not sleep, where their call is the only one; 0 = it sleeps.',
+    'a core that sleeps takes 50 to 100 us to wake; with more calls than one, or after a longer run, that is little',
+  ),
   solverThreads: setting(
     whole(1, 64),
     '2',

@@ -157,10 +157,12 @@ export class Coordinator {
     }
     const begun = onBegun === undefined ? {} : { onBegun };
     const expectedAfterMs = place?.afterMs ?? wayBackMs;
-    const terms = { priority, forbidFallback, deadlineMs, tenant, bytes: requestBytes, expectedAfterMs, trace };
+    const bytes = requestBytes;
+    const solvesBeside = jobs.length > 0 && this.#maySolveBeside(spec, place);
+    const terms = { priority, forbidFallback, deadlineMs, tenant, bytes, solvesBeside, expectedAfterMs, trace };
     const submittedMs = clock.nowMs();
     const running = jobs.length === 0 ? [] : this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
-    const beside = jobs.length === 0 ? null : this.#solveBeside(problem, spec, context, place);
+    const beside = solvesBeside ? this.#solveBeside(problem, context, place) : null;
     let results: readonly JobResult[];
     try {
       results = await running;
@@ -215,15 +217,17 @@ export class Coordinator {
     return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
   }
 
-  /** Where the solver has nothing to do and needs nothing that the engine computes, it works while the engine does; null elsewhere. */
+  /** Where the solver has nothing to do and needs nothing that the engine computes, it works while the engine does. */
+  #maySolveBeside(spec: ProgramSpec | null, place: SolverPlace | null): boolean {
+    const takesResults = spec?.utilityOut === true || spec?.soft?.potentials === true;
+    return place !== null && !takesResults && this.#solving.isIdle;
+  }
+
   #solveBeside(
     problem: Problem,
-    spec: ProgramSpec | null,
     context: CallContext,
     place: SolverPlace | null,
-  ): { readonly solved: Promise<HardResult | null>; cancel(reason: unknown): void } | null {
-    const takesResults = spec?.utilityOut === true || spec?.soft?.potentials === true;
-    if (place === null || takesResults || !this.#solving.isIdle) return null;
+  ): { readonly solved: Promise<HardResult | null>; cancel(reason: unknown): void } {
     const cancellation = new Cancellation(context.signal);
     const solved = this.#solve(problem, null, { ...context, signal: cancellation }, place).finally(() =>
       cancellation.release(),

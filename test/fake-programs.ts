@@ -52,6 +52,8 @@ export interface FakeRun {
   readonly startedMs: number;
   /** The first utility of each slot: the job's `mark`, or 0 where the slot is empty. */
   readonly marks: readonly number[];
+  /** Whether it was said to be for the only call there is. */
+  readonly alone: boolean;
 }
 
 export interface FakeProgramsOptions {
@@ -192,16 +194,16 @@ export class FakePrograms implements ProgramSource {
       signature,
       fingerprint: bucketName(bucket),
       residentBytes: 0,
-      run: (inputs) => this.#run(specKey(spec), bucket, inputs),
+      run: (inputs, alone = false) => this.#run(specKey(spec), bucket, inputs, alone),
     };
   }
 
-  #run(key: string, bucket: Bucket, inputs: readonly TensorData[]): Promise<RunResult> {
+  #run(key: string, bucket: Bucket, inputs: readonly TensorData[], alone: boolean): Promise<RunResult> {
     const { clock, concurrency = 1, runMs = () => 1, failure = () => null, givesNaN, onRun } = this.#options;
     const index = this.runs.length;
     const slot = bucket.agents * bucket.tasks;
     const marks = Array.from({ length: bucket.batch }, (_, i) => inputs[1]![i * slot]!);
-    const run = { key, bucket, startedMs: clock.nowMs(), marks };
+    const run = { key, bucket, startedMs: clock.nowMs(), marks, alone };
     this.runs.push(run);
     onRun?.(run);
     return new Promise((resolve, reject) => {

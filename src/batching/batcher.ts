@@ -99,6 +99,8 @@ export class Batcher implements JobRunner {
   readonly #room: WaitingRoom<Ticket>;
   /** Submissions that are not settled. */
   #unsettled = 0;
+  /** Whether the last submission found nothing unsettled. */
+  #alone = false;
   /** In the order of dispatch. */
   readonly #running: RunningBatch[] = [];
   /** Names of programs without which some job cannot run. */
@@ -148,9 +150,11 @@ export class Batcher implements JobRunner {
     } catch (thrown) {
       return Promise.reject(CoordinatorError.from(thrown));
     }
-    this.#unsettled++;
+    const wasAlone = this.#alone;
+    this.#alone = ++this.#unsettled === 1;
     for (const ticket of pending.tickets) this.#room.add(ticket);
-    this.#pumpAfterTurn();
+    if (this.#alone && wasAlone) this.#pump();
+    else this.#pumpAfterTurn();
     return pending.promise;
   }
 
@@ -297,7 +301,10 @@ export class Batcher implements JobRunner {
     throw new CoordinatorError(code, message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
 
-  /** Requests that the event loop reads together, or in one turn after another, are looked at together: the first of them does not leave alone. */
+  /**
+   * Requests that the event loop reads together, or in one turn after another, are looked at together: the first of them does not leave alone. Not so where
+   * one after the other came alone.
+   */
   #pumpAfterTurn(): void {
     const { afterTurn } = this.#options;
     if (afterTurn === undefined) {
@@ -494,7 +501,7 @@ export class Batcher implements JobRunner {
     const traced = { program, members, reason, dispatchedMs, sentMs };
     let result: RunResult;
     try {
-      result = await program.run(inputs);
+      result = await program.run(inputs, this.#unsettled === 1 && !members[0]!.party.solvesBeside);
     } catch (thrown) {
       const error = CoordinatorError.from(thrown);
       this.#trace(traced, null, error);

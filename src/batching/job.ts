@@ -42,6 +42,8 @@ export interface Submission {
   readonly tenant?: string;
   /** Memory that the submission holds while it waits. Default 0. */
   readonly bytes?: number;
+  /** A solver works for the call while the engine does, so that no core is idle meanwhile. Default false. */
+  readonly solvesBeside?: boolean;
   /** What remains to be done once the engine has answered, milliseconds: the jobs must be done so much before the deadline. Default 0. */
   readonly expectedAfterMs?: number;
   /** On the injected clock's scale; Infinity where the caller set none. */

@@ -47,6 +47,7 @@ export class PendingSubmission implements Party {
   readonly tenant: string;
   readonly bytes: number;
   readonly forbidFallback: boolean;
+  readonly solvesBeside: boolean;
   readonly trace: CallTrace | null;
   readonly predictedEndMs: number | null;
   readonly promise: Promise<readonly JobResult[]>;
@@ -68,6 +69,7 @@ export class PendingSubmission implements Party {
   ) {
     const { jobs, priority, deadlineMs, signal, forbidFallback = false, expectedAfterMs = 0 } = submission;
     this.forbidFallback = forbidFallback;
+    this.solvesBeside = submission.solvesBeside ?? false;
     this.trace = submission.trace ?? null;
     this.tenant = submission.tenant ?? '';
     this.bytes = submission.bytes ?? 0;

@@ -48,8 +48,10 @@ export interface LoadedProgram {
    * Runs one batch; `inputs` in the order of `signature.inputs`, each exactly as large as its shape in the bucket.
    * Takes ownership of the inputs' memory (it may be transferred to another thread). Rejects with ENGINE_FAILED
    * where the engine crashed or hung, or where the program was unloaded; the engine is usable again once `whenReady` resolves.
+   * `alone`: it is for the only call there is, and nothing else computes for that, so that a core is free for the event loop to wait on awake.
+   * Default false.
    */
-  run(inputs: readonly TensorData[]): Promise<RunResult>;
+  run(inputs: readonly TensorData[], alone?: boolean): Promise<RunResult>;
 }
 
 export interface Engine {

@@ -33,11 +33,11 @@ export class StoredProgram implements LoadedProgram {
     return this.#loaded?.takeInputs?.() ?? null;
   }
 
-  async run(inputs: readonly TensorData[]): Promise<RunResult> {
-    if (this.#loaded === null) return (await this.#reload()).run(inputs);
+  async run(inputs: readonly TensorData[], alone?: boolean): Promise<RunResult> {
+    if (this.#loaded === null) return (await this.#reload()).run(inputs, alone);
     this.running++;
     try {
-      return await this.#loaded.run(inputs);
+      return await this.#loaded.run(inputs, alone);
     } finally {
       if (--this.running === 0) this.#onIdle();
     }

@@ -69,6 +69,8 @@ export interface XlaEngineOptions {
   readonly host?: string;
   /** Programs compiled at a time. Each takes a thread of libuv's pool, of which others need one too. Default 2. */
   readonly loadConcurrency?: number;
+  /** Lone runs that are expected to take no longer are waited for by an event loop that does not sleep. Default 0: none. */
+  readonly busyPollMs?: number;
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -78,6 +80,8 @@ const defaultCompileTimeoutMs = 1_800_000;
 /** So many executions in a row that a device failed, with one of these codes: it is gone, or its client is of no use any more. */
 const failuresOfLostDevice = 3;
 const deviceFailures: readonly PjrtErrorCode[] = ['INTERNAL', 'UNAVAILABLE', 'ABORTED', 'DATA_LOSS', 'UNKNOWN'];
+/** A run is polled for so many times as long as the longest that is expected to be worth it. */
+const latePolls = 2;
 /** How much of the newest execution's time goes into a program's expected time. */
 const newestShare = 0.2;
 const defaultShardFromAgents = 1024;
@@ -184,7 +188,7 @@ export class XlaEngine implements Engine {
       executable,
       weights,
       sharded,
-      { run: (each, inputs) => this.#run(each, inputs), arena: this.#arena },
+      { run: (...run) => this.#run(...run), arena: this.#arena },
     );
     // By now the plugin's threads have started and have their names.
     if (this.#programs.size === 0 && this.#client.deviceMemoryIsHost) yieldToEventLoop();
@@ -325,11 +329,12 @@ export class XlaEngine implements Engine {
    * Where one of the devices is lost, what ran on all of them runs on one that is left: the same numbers up to the order of
    * sums.
    */
-  #run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
-    if (program.sharded === null || program.runsWhole || this.#dead !== null) return this.#runOnOne(program, inputs);
+  #run(program: XlaProgram, inputs: readonly TensorData[], alone: boolean): Promise<RunResult> {
+    if (program.sharded === null || program.runsWhole || this.#dead !== null)
+      return this.#runOnOne(program, inputs, alone);
     const { expectedMs, sharded } = program;
     const places = this.#pool.acquireAll(expectedMs, program.weights);
-    if (places === null) return this.#runOnOne(program, inputs);
+    if (places === null) return this.#runOnOne(program, inputs, alone);
     return this.#runOnAll(program, sharded, places, inputs);
   }
 
@@ -372,7 +377,7 @@ export class XlaEngine implements Engine {
     }
   }
 
-  async #runOnOne(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult> {
+  async #runOnOne(program: XlaProgram, inputs: readonly TensorData[], alone: boolean): Promise<RunResult> {
     const { clock, hangTimeoutMs = defaultHangTimeoutMs } = this.#options;
     const { expectedMs } = program;
     const place = this.#dead === null ? this.#pool.acquire(expectedMs, program.weights) : null;
@@ -393,7 +398,7 @@ export class XlaEngine implements Engine {
     place.rejections.push(rejectRun);
     let succeeded = false;
     try {
-      const result = await Promise.race([this.#track(this.#execute(program, inputs, place)), hung]);
+      const result = await Promise.race([this.#track(this.#execute(program, inputs, place, alone)), hung]);
       program.expectedMs += (program.expectedMs === 0 ? 1 : newestShare) * (result.executeMs - program.expectedMs);
       succeeded = true;
       return result;
@@ -408,16 +413,23 @@ export class XlaEngine implements Engine {
     }
   }
 
-  async #execute(program: XlaProgram, inputs: readonly TensorData[], place: PooledDevice): Promise<RunResult> {
+  async #execute(
+    program: XlaProgram,
+    inputs: readonly TensorData[],
+    place: PooledDevice,
+    alone: boolean,
+  ): Promise<RunResult> {
     const { executable, weights, shapes, arriving, leaving } = program;
     const given = bundled(arriving, inputs).map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     const resident = weights.get(place)!;
     // A run that is given up may still write to them: they are lost with it.
     const reused = program.freeOutputs.pop();
+    const { busyPollMs = 0 } = this.#options;
     try {
       const { device, name } = place;
       const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
         device,
+        busyPollMs: alone && program.expectedMs <= busyPollMs ? latePolls * busyPollMs : 0,
         ...(reused === undefined ? {} : { into: reused }),
       });
       const { transferInMs, executeMs, transferOutMs } = run;
@@ -463,7 +475,7 @@ export class XlaEngine implements Engine {
 }
 
 interface ProgramOwner {
-  run(program: XlaProgram, inputs: readonly TensorData[]): Promise<RunResult>;
+  run(program: XlaProgram, inputs: readonly TensorData[], alone: boolean): Promise<RunResult>;
   readonly arena: InputArena;
 }
 
@@ -524,11 +536,11 @@ class XlaProgram implements LoadedProgram {
     return this.sharded === null ? this.#owner.arena.take(this.signature, this.bucket) : null;
   }
 
-  async run(inputs: readonly TensorData[]): Promise<RunResult> {
+  async run(inputs: readonly TensorData[], alone = false): Promise<RunResult> {
     if (this.#retired) throw new CoordinatorError('ENGINE_FAILED', `program ${bucketName(this.bucket)} was unloaded`);
     this.#runs++;
     try {
-      return await this.#owner.run(this, inputs);
+      return await this.#owner.run(this, inputs, alone);
     } finally {
       this.#runs--;
       this.#free();

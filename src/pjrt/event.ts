@@ -1,5 +1,7 @@
 /** Waiting for what a plugin does on its own threads. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { PjrtApi } from './call.js';
+import { yieldCore } from './core-yield.js';
 import { NativeStruct } from './native-memory.js';
 import { PjrtObject } from './ownership.js';
 
@@ -26,10 +28,13 @@ export class PjrtEvent extends PjrtObject {
     return args.flag('isReady');
   }
 
-  /** Settles with the event and disposes it. Rejects with the PjrtError that the event carries. */
-  async settle(): Promise<void> {
+  /**
+   * Settles with the event and disposes it. Rejects with the PjrtError that the event carries. While `keepsLooking` says so, the event loop does not sleep
+   * until then, but looks in each of its turns: a core that sleeps takes 50 to 100 us to wake, and both the thread of libuv's pool and this one do.
+   */
+  async settle(keepsLooking?: () => boolean): Promise<void> {
     try {
-      if (this.ready) {
+      if (await this.#isSeenReady(keepsLooking)) {
         const args = this.#api.shared('Event_Error');
         args.set('event', this.handle);
         this.#api.call(args);
@@ -41,6 +46,16 @@ export class PjrtEvent extends PjrtObject {
     } finally {
       this.dispose();
     }
+  }
+
+  async #isSeenReady(keepsLooking: (() => boolean) | undefined): Promise<boolean> {
+    while (!this.ready) {
+      if (keepsLooking?.() !== true) return false;
+      // The plugin's threads may want this very core.
+      yieldCore();
+      await nextTurn();
+    }
+    return true;
   }
 
   protected override free(handle: bigint): void {

@@ -172,9 +172,14 @@ export class PjrtLoadedExecutable extends PjrtObject {
 
   /**
    * Starts one execution; several may be in flight. `argumentLists` holds per device the program's parameters in order, which
-   * stay the caller's: none is donated. `device` says where a portable executable runs. Rejects with PjrtError where it could not start.
+   * stay the caller's: none is donated. `device` says where a portable executable runs, `keepsLooking` how its end is waited for (event.ts). Rejects with
+   * PjrtError where it could not start.
    */
-  async execute(argumentLists: readonly (readonly PjrtBuffer[])[], device?: PjrtDevice): Promise<Execution> {
+  async execute(
+    argumentLists: readonly (readonly PjrtBuffer[])[],
+    device?: PjrtDevice,
+    keepsLooking?: () => boolean,
+  ): Promise<Execution> {
     const numDevices = argumentLists.length;
     const numArgs = argumentLists[0]?.length ?? 0;
     const numOutputs = this.outputTypes.length;
@@ -226,7 +231,7 @@ export class PjrtLoadedExecutable extends PjrtObject {
         ),
       );
       const events = argumentLists.map((_, index) => new PjrtEvent(api, pointers[eventsAt + index]!, this));
-      const done = settleAll(events).then(() => {
+      const done = settleAll(events, keepsLooking).then(() => {
         for (const list of outputs) for (const output of list) output.markComputed();
       });
       done.catch(() => undefined); // whoever reads the results meets the error too
@@ -287,7 +292,7 @@ function nothingDonated(count: number): NativeStruct<'ExecuteOptions'> {
 }
 
 /** Waits for every event, also after one failed, so that none is left. */
-async function settleAll(events: readonly PjrtEvent[]): Promise<void> {
-  const results = await Promise.allSettled(events.map((event) => event.settle()));
+async function settleAll(events: readonly PjrtEvent[], keepsLooking: (() => boolean) | undefined): Promise<void> {
+  const results = await Promise.allSettled(events.map((event) => event.settle(keepsLooking)));
   for (const result of results) if (result.status === 'rejected') throw result.reason as Error;
 }

@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly device?: PjrtDevice;
   /** Results go here, in order, instead of fresh arrays. */
   readonly into?: readonly HostArray[];
+  /** For so long the event loop does not sleep until the execution ends (event.ts). Default 0. */
+  readonly busyPollMs?: number;
 }
 
 export interface RunResult {
@@ -59,7 +61,8 @@ export async function runOnHostArrays(
       return buffer;
     });
     const transferredMs = clock.nowMs();
-    const execution = await executable.execute([parameters], device);
+    const pollUntilMs = transferredMs + (options.busyPollMs ?? 0);
+    const execution = await executable.execute([parameters], device, () => clock.nowMs() < pollUntilMs);
     const results = execution.outputs[0]!;
     const lent = owned.slice();
     owned.push(...results);

@@ -610,8 +610,9 @@ describe('what the event loop read together', () => {
     const store = new FakePrograms({ clock, ...options });
     const turns: (() => void)[] = [];
     const batcher = new Batcher({ ...optionsOf(clock, store), afterTurn: (callback) => void turns.push(callback) });
-    const submit = (mark: number, deadlineMs = Infinity) =>
+    const submit = (mark: number, deadlineMs = Infinity, solvesBeside = false) =>
       batcher.submit({
+        solvesBeside,
         jobs: [givenJob(16, 16, mark)],
         priority: 'NORMAL',
         deadlineMs,
@@ -621,13 +622,13 @@ describe('what the event loop read together', () => {
       expect(turns).toHaveLength(1);
       turns.pop()!();
     };
-    /** So that the cost of a run is known. */
+    /** So that the cost of a run is known, and callers are known to come together. */
     const measured = async () => {
-      const first = submit(0);
+      const first = [submit(0), submit(0)];
       endTurn();
       endTurn();
       await clock.advanceAsync(5);
-      await first;
+      await Promise.all(first);
       store.runs.length = 0;
     };
     return { clock, store, turns, submit, endTurn, measured };
@@ -658,6 +659,64 @@ describe('what the event loop read together', () => {
     await Promise.all(answers);
     expect(store.runs.map(({ marks }) => marks)).toEqual([[1, 2, 3, 0]]);
     expect(turns).toHaveLength(0);
+  });
+
+  it('leaves at once where the caller before it was alone, too, and waits again after one that was not', async () => {
+    const { clock, store, turns, submit, endTurn, measured } = onTurns({ runMs: () => 5 });
+    await measured();
+    const single = async (mark: number) => {
+      const answer = submit(mark);
+      const asked = turns.length;
+      if (asked > 0) {
+        endTurn();
+        endTurn();
+      }
+      await clock.advanceAsync(5);
+      await answer;
+      return asked;
+    };
+    expect(await single(1)).toBe(1);
+    expect(await single(2)).toBe(0);
+    expect(await single(3)).toBe(0);
+    const company = [submit(4), submit(5)];
+    endTurn();
+    await clock.advanceAsync(10);
+    await Promise.all(company);
+    expect(await single(6)).toBe(1);
+    expect(store.runs.map(({ marks }) => marks)).toEqual([[1], [2], [3], [4], [5], [6]]);
+  });
+
+  it('tells the engine which run is for the only call there is, and has the cores to itself', async () => {
+    const { clock, store, submit, endTurn } = onTurns({ runMs: () => 5 });
+    const one = submit(1);
+    endTurn();
+    endTurn();
+    await clock.advanceAsync(5);
+    await one;
+    const both = [submit(2)];
+    await clock.advanceAsync(1);
+    both.push(submit(3));
+    endTurn();
+    await clock.advanceAsync(10);
+    await Promise.all(both);
+    expect(store.runs.map(({ marks, alone }) => [marks[0], alone])).toEqual([
+      [1, true],
+      [2, true],
+      [3, false],
+    ]);
+    const three = [submit(4), submit(5), submit(6)];
+    endTurn();
+    endTurn();
+    await clock.advanceAsync(5);
+    await Promise.all(three);
+    expect(store.runs.at(-1)).toMatchObject({ marks: [4, 5, 6, 0], alone: false });
+    store.runs.length = 0;
+    const shared = submit(7, Infinity, true);
+    endTurn();
+    endTurn();
+    await clock.advanceAsync(5);
+    await shared;
+    expect(store.runs.map(({ alone }) => alone)).toEqual([false]);
   });
 
   it('waits no longer than it would take the engine, and not where it would be late', async () => {

@@ -368,6 +368,20 @@ describe('the event loop', () => {
     await finished;
     expect(turns).toBeGreaterThan(10);
   });
+
+  test('turns, timers included, while an execution is waited for awake', async () => {
+    using executable = await client.compile(slowModule(1000, 20_000), { portable: true });
+    const input = { data: normals(1000, 1), dims: [1000] };
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    try {
+      const { executeMs } = await runOnHostArrays(client, executable, [input], systemClock, { busyPollMs: 60_000 });
+      expect(executeMs).toBeGreaterThan(20);
+      expect(ticks).toBeGreaterThan(2);
+    } finally {
+      clearInterval(timer);
+    }
+  });
 });
 
 setFlagsFromString('--expose-gc');

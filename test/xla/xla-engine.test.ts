@@ -8,6 +8,7 @@ import { OnnxEngine } from '../../src/engine/onnx-engine.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
 import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import { loadPlugin } from '../../src/pjrt/library.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { worstError } from '../golden/cases.js';
 import { seededNormal } from '../seeded-normal.js';
@@ -157,6 +158,31 @@ describe('the XLA engine', () => {
     expect(fourth!.outputs[0]!.buffer).not.toBe(second.outputs[0]!.buffer);
     expect(first.outputs).toEqual(kept);
     await xla.close();
+  });
+
+  it('waits awake for a lone run that is expected to be short, and asleep for all others', async () => {
+    const api = loadPlugin(inject('cpuPlugin'));
+    const metrics = createMetrics(new Registry());
+    const slept = vi.spyOn(api, 'callAsync');
+    const sleeps = (): number => slept.mock.calls.filter(([{ name }]) => name === 'Event_Await').length;
+    const sleepsOf = async (xla: XlaEngine, alone: boolean): Promise<number> => {
+      const program = await xla.load({ spec, bucket, parameters });
+      const before = sleeps();
+      for (let run = 0; run < 20; run++) await program.run(inputsOf(program, run), alone);
+      return sleeps() - before;
+    };
+    try {
+      const patient = await XlaEngine.open({ plugin: api, clock: systemClock, metrics, busyPollMs: 10_000 });
+      expect(await sleepsOf(patient, true)).toBe(0);
+      expect(await sleepsOf(patient, false)).toBeGreaterThan(0);
+      await patient.close();
+      // Nothing runs so fast: after the first run, whose time is not known, none is waited for so.
+      const hasty = await XlaEngine.open({ plugin: api, clock: systemClock, metrics, busyPollMs: 1e-6 });
+      expect(await sleepsOf(hasty, true)).toBeGreaterThan(0);
+      await hasty.close();
+    } finally {
+      slept.mockRestore();
+    }
   });
 
   it('answers equal requests with equal bits in either slot', async () => {
