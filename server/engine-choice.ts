@@ -63,6 +63,7 @@ export function xlaRung({ config, clock, metrics, log }: CoreContext, name: stri
         plugin: pluginPath,
         clock,
         metrics,
+        environment: process.env,
         hangTimeoutMs: config.engineHangTimeoutMs,
         ...(config.devices === 0 ? {} : { devices: config.devices }),
         cache: openExecutableCache(config, metrics, log),

@@ -21,10 +21,10 @@ export function openExecutableCache(config: Config, metrics: Metrics, log: Logge
 
 /**
  * What compiled code depends on beside the plugin and its devices. XLA compiles for the very CPU that it runs on: on another one the code
- * would end the process with an illegal instruction. Its flags come from the environment.
+ * would end the process with an illegal instruction. Its flags, and how many threads code is cut up for, come from the environment.
  */
 export function hostIdentity(): string {
-  const { XLA_FLAGS = '', LIBTPU_INIT_ARGS = '' } = process.env;
+  const { XLA_FLAGS = '', LIBTPU_INIT_ARGS = '', PJRT_NPROC = '', NPROC = '' } = process.env;
   const models = [...new Set(cpus().map(({ model }) => model))];
   return JSON.stringify([
     platform(),
@@ -34,6 +34,8 @@ export function hostIdentity(): string {
     cpuFeatures(),
     XLA_FLAGS,
     LIBTPU_INIT_ARGS,
+    PJRT_NPROC,
+    NPROC,
   ]);
 }
 

@@ -16,9 +16,12 @@ import { loweringDigest } from './lowering-digest.js';
 import { LoweringThread } from './lowering-thread.js';
 import { pjrtFailure } from './pjrt-failure.js';
 import { platformOverrides } from './platform-overrides.js';
+import { clientFor, type PluginClients } from './plugin-clients.js';
 import { pluginDigest } from './plugin-digest.js';
 
 export interface CompiledProgram {
+  /** Which of the clients it is for. */
+  readonly client: PjrtClient;
   /** The caller's to dispose. */
   readonly executable: PjrtLoadedExecutable;
   /** Digest of everything that decides the executable: equal keys, equal code. */
@@ -43,15 +46,15 @@ interface Identity {
 const keyBytes = 32;
 
 export class XlaCompiler {
-  readonly #client: PjrtClient;
+  readonly #clients: PluginClients;
   readonly #options: XlaCompilerOptions;
   readonly #lowering = new LoweringThread();
   /** Null where nothing can be cached. */
   #identity: Promise<Identity | null>;
   readonly #writing = new Set<Promise<void>>();
 
-  constructor(client: PjrtClient, options: XlaCompilerOptions = { cache: null, host: '' }) {
-    this.#client = client;
+  constructor(clients: PluginClients, options: XlaCompilerOptions = { cache: null, host: '' }) {
+    this.#clients = clients;
     this.#options = options;
     this.#identity = this.#identify();
   }
@@ -61,30 +64,36 @@ export class XlaCompiler {
    * compiler's words, where the program cannot be lowered or is refused.
    */
   async compile(spec: ProgramSpec, bucket: Bucket, wanted: CompileOptions = {}): Promise<CompiledProgram> {
-    const options = { ...wanted, overrides: { ...platformOverrides(this.#client.platformName), ...wanted.overrides } };
+    const { partitions = 1 } = wanted;
+    const client = partitions > 1 ? this.#clients.wide : clientFor(this.#clients, spec, bucket);
+    const { platformName, platformVersion } = client;
+    const options = { ...wanted, overrides: { ...platformOverrides(platformName), ...wanted.overrides } };
     // Weights are arguments: policies of one shape share their executables.
     const program: ProgramSpec = { ...spec, parameters: '' };
     const identity = await this.#identity;
-    const encoded = Buffer.from(encodeCompileOptions(options)).toString('hex');
+    // The compiler cuts a program up for the threads of its client.
+    const threads = client === this.#clients.narrow ? ['1 thread'] : [];
+    const compiledFor = [Buffer.from(encodeCompileOptions(options)).toString('hex'), ...threads];
     const entry =
-      identity === null ? '' : sha256([identity.digest, specKey(program), bucketName(bucket), encoded].join('\n'));
+      identity === null
+        ? ''
+        : sha256([identity.digest, specKey(program), bucketName(bucket), ...compiledFor].join('\n'));
     if (identity !== null) {
-      const cached = await this.#load(entry);
+      const cached = await this.#load(client, entry);
       if (cached !== null) return cached;
     }
-    const { partitions = 1 } = options;
-    const { text, lowering } = await this.#lowering.lower(program, bucket, this.#client.platformName, partitions);
-    const build = identity?.digest ?? this.#client.platformVersion;
-    const key = sha256([build, encoded, text].join('\n'));
+    const { text, lowering } = await this.#lowering.lower(program, bucket, platformName, partitions);
+    const build = identity?.digest ?? platformVersion;
+    const key = sha256([build, ...compiledFor, text].join('\n'));
     let executable: PjrtLoadedExecutable;
     try {
-      executable = await this.#client.compile(text, options);
+      executable = await client.compile(text, options);
     } catch (thrown) {
       throw pjrtFailure(thrown, 'COMPILE_FAILED');
     }
     // Another build may have come into the folder between the start of this process and that of the thread.
     if (identity?.lowering === lowering) this.#save(entry, key, executable);
-    return { executable, key };
+    return { client, executable, key };
   }
 
   /** Waits for what is being written. */
@@ -92,13 +101,13 @@ export class XlaCompiler {
     await Promise.all([this.#lowering.close(), ...this.#writing]);
   }
 
-  async #load(entry: string): Promise<CompiledProgram | null> {
+  async #load(client: PjrtClient, entry: string): Promise<CompiledProgram | null> {
     const { cache } = this.#options;
     const payload = await cache!.read(entry);
     if (payload === null) return null;
     try {
-      const executable = await this.#client.deserialize(payload.subarray(keyBytes));
-      return { executable, key: Buffer.from(payload.subarray(0, keyBytes)).toString('hex') };
+      const executable = await client.deserialize(payload.subarray(keyBytes));
+      return { client, executable, key: Buffer.from(payload.subarray(0, keyBytes)).toString('hex') };
     } catch (thrown) {
       if (!(thrown instanceof PjrtError)) throw thrown;
       await cache!.refuse(entry, thrown.message);
@@ -124,7 +133,7 @@ export class XlaCompiler {
   async #identify(): Promise<Identity | null> {
     const { cache, host } = this.#options;
     if (cache === null) return null;
-    const { api, platformName, platformVersion, devices } = this.#client;
+    const { api, platformName, platformVersion, devices } = this.#clients.wide;
     try {
       const plugin = await pluginDigest(api.path, cache);
       const lowering = loweringDigest();

@@ -26,7 +26,7 @@ import {
 import type { PjrtErrorCode } from '../pjrt/abi.js';
 import type { PjrtBuffer } from '../pjrt/buffer.js';
 import { PjrtError, type PjrtApi } from '../pjrt/call.js';
-import { PjrtClient } from '../pjrt/client.js';
+import type { PjrtClient } from '../pjrt/client.js';
 import type { CompileOptions } from '../pjrt/compile-options.js';
 import type { PjrtLoadedExecutable } from '../pjrt/executable.js';
 import type { HostArray } from '../pjrt/host-array.js';
@@ -39,6 +39,7 @@ import { yieldToEventLoop } from './engine-priority.js';
 import type { ExecutableCache } from './executable-cache.js';
 import { InputArena } from './input-arena.js';
 import { longestRunMs } from './longest-run.js';
+import { openClients, type LiveEnvironment, type PluginClients } from './plugin-clients.js';
 import { canShard, ShardedProgram, type Shard } from './sharding.js';
 import { XlaCompiler, type CompiledProgram } from './xla-compiler.js';
 import { pjrtFailure } from './pjrt-failure.js';
@@ -53,6 +54,11 @@ export interface XlaEngineOptions {
    * cores, and each of which runs several executions side by side.
    */
   readonly devices?: number;
+  /**
+   * The process's own. With it small programs run on a thread of their own where the device is a CPU of several cores, unless a variable says how
+   * many threads the plugin makes; see `openClients`, which sets one for a moment.
+   */
+  readonly environment?: LiveEnvironment;
   /** Executions worth having in flight on each device. Default 1. */
   readonly executionsPerDevice?: number;
   /** Problems of at least so many agents are tried on all devices together, too, when their program is loaded. Default 1024. */
@@ -104,7 +110,7 @@ export class XlaEngine implements Engine {
   /** Build of the plugin's platform, for people. */
   readonly platformVersion: string;
   readonly #options: XlaEngineOptions;
-  readonly #client: PjrtClient;
+  readonly #clients: PluginClients;
   readonly #arena = new InputArena();
   readonly #pool: DevicePool;
   readonly #compiler: XlaCompiler;
@@ -118,26 +124,27 @@ export class XlaEngine implements Engine {
   readonly #hung: Promise<void>;
   #declareHung: () => void = () => undefined;
 
-  private constructor(options: XlaEngineOptions, client: PjrtClient) {
+  private constructor(options: XlaEngineOptions, clients: PluginClients) {
+    const { wide } = clients;
     this.#options = options;
-    this.#client = client;
+    this.#clients = clients;
     this.#hung = new Promise((resolve) => (this.#declareHung = resolve));
     this.loadConcurrency = options.loadConcurrency ?? 2;
-    this.#compiler = new XlaCompiler(client, {
+    this.#compiler = new XlaCompiler(clients, {
       cache: options.cache ?? null,
       host: options.host ?? '',
       ...(options.log === undefined ? {} : { log: options.log }),
     });
-    this.#pool = new DevicePool(client.devices.slice(0, devicesWanted(client, options.devices)));
+    this.#pool = new DevicePool(wide.devices.slice(0, devicesWanted(wide, options.devices)));
     this.device = this.#pool.name;
-    this.platformVersion = client.platformVersion;
+    this.platformVersion = wide.platformVersion;
   }
 
   /** Loads the plugin (on this thread, some 50 ms) and opens its devices. PLUGIN_INCOMPATIBLE, or ENGINE_FAILED where it has no device for us. */
   static async open(options: XlaEngineOptions): Promise<XlaEngine> {
     const api = typeof options.plugin === 'string' ? loadPlugin(options.plugin) : options.plugin;
     try {
-      return new XlaEngine(options, await openClient(api, options.devices));
+      return new XlaEngine(options, await openClients(api, options.devices, options.environment));
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
@@ -160,7 +167,7 @@ export class XlaEngine implements Engine {
     if (this.#dead !== null) throw new CoordinatorError('ENGINE_FAILED', this.#dead);
     // Portable: the device is chosen at each execution.
     const options = this.#pool.devices.length > 1 ? { portable: true } : {};
-    const { executable, key } = await this.#compileInTime(spec, bucket, options);
+    const { client, executable, key } = await this.#compileInTime(spec, bucket, options);
     const signature = programSignature(spec);
     const digest = createHash('sha256').update(key);
     let weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
@@ -173,7 +180,7 @@ export class XlaEngine implements Engine {
         digest.update(data);
         return { data, dims: shape };
       });
-      weights = this.#upload(values);
+      weights = this.#upload(client, values);
     } catch (thrown) {
       executable.dispose();
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
@@ -185,13 +192,14 @@ export class XlaEngine implements Engine {
       bucket,
       signature,
       digest.digest('hex').slice(0, 16),
+      client,
       executable,
       weights,
       sharded,
       { run: (...run) => this.#run(...run), arena: this.#arena },
     );
     // By now the plugin's threads have started and have their names.
-    if (this.#programs.size === 0 && this.#client.deviceMemoryIsHost) yieldToEventLoop();
+    if (this.#programs.size === 0 && this.#clients.wide.deviceMemoryIsHost) yieldToEventLoop();
     this.#programs.add(program);
     return program;
   }
@@ -250,21 +258,22 @@ export class XlaEngine implements Engine {
       // The newest first: XLA's CPU plugin finds them soonest, a tenth of the time that the oldest take where hundreds are loaded.
       for (const program of [...this.#programs].reverse()) program.retire();
       this.#programs.clear();
-      this.#client.dispose();
+      this.#clients.narrow?.dispose();
+      this.#clients.wide.dispose();
       await freedInBackground();
     });
     await Promise.race([freed, this.#hung]);
   }
 
   /** On each device that takes them; throws what the last one answered where none does. */
-  #upload(values: readonly HostTensor[]): Map<PooledDevice, readonly PjrtBuffer[]> {
+  #upload(client: PjrtClient, values: readonly HostTensor[]): Map<PooledDevice, readonly PjrtBuffer[]> {
     const weights = new Map<PooledDevice, readonly PjrtBuffer[]>();
     let refused: unknown;
     for (const place of this.#pool.serving) {
       const buffers: PjrtBuffer[] = [];
       try {
         for (const { data, dims } of values)
-          buffers.push(this.#client.bufferFromHost(data, dims, { device: place.device }));
+          buffers.push(client.bufferFromHost(data, dims, { device: client.devices[place.index]! }));
         weights.set(place, buffers);
       } catch (thrown) {
         for (const buffer of buffers) buffer.dispose();
@@ -292,7 +301,7 @@ export class XlaEngine implements Engine {
     let sharded: ShardedProgram | null = null;
     try {
       const compiled = await this.#compileInTime(spec, bucket, { partitions: shards.length, devices });
-      sharded = new ShardedProgram(this.#client, compiled.executable, shards, signature, bucket);
+      sharded = new ShardedProgram(this.#clients.wide, compiled.executable, shards, signature, bucket);
       if (sharding === 'always') return sharded;
       const inputs = signature.inputs.map((input) => paddingOf(input, bucket));
       const arriving = bundlingOf(signature.inputs, bucket);
@@ -306,7 +315,7 @@ export class XlaEngine implements Engine {
       const trial = async (): Promise<[number, number]> => [
         await fastestMs(clock, () => sharded!.run(inputs, clock)),
         await fastestMs(clock, () =>
-          runOnHostArrays(this.#client, executable, arguments_, clock, { device: first.device }),
+          runOnHostArrays(this.#clients.wide, executable, arguments_, clock, { device: first.device }),
         ),
       ];
       const measured = await this.#inTime(this.#track(trial()), trialRuns * longestRunMs(spec, bucket));
@@ -419,16 +428,15 @@ export class XlaEngine implements Engine {
     place: PooledDevice,
     alone: boolean,
   ): Promise<RunResult> {
-    const { executable, weights, shapes, arriving, leaving } = program;
+    const { client, executable, weights, shapes, arriving, leaving } = program;
     const given = bundled(arriving, inputs).map((data, index) => ({ data: data as HostArray, dims: shapes[index]! }));
     const resident = weights.get(place)!;
     // A run that is given up may still write to them: they are lost with it.
     const reused = program.freeOutputs.pop();
     const { busyPollMs = 0 } = this.#options;
     try {
-      const { device, name } = place;
-      const run = await runOnHostArrays(this.#client, executable, [...given, ...resident], this.#options.clock, {
-        device,
+      const run = await runOnHostArrays(client, executable, [...given, ...resident], this.#options.clock, {
+        device: client.devices[place.index]!,
         busyPollMs: alone && program.expectedMs <= busyPollMs ? latePolls * busyPollMs : 0,
         ...(reused === undefined ? {} : { into: reused }),
       });
@@ -443,7 +451,7 @@ export class XlaEngine implements Engine {
         );
       const outputs = unbundled(leaving, run.outputs as readonly TensorData[]);
       const release = (): void => program.keepOutputs(run.outputs);
-      return { outputs, device: name, transferInMs, executeMs, transferOutMs, release };
+      return { outputs, device: place.name, transferInMs, executeMs, transferOutMs, release };
     } catch (thrown) {
       throw pjrtFailure(thrown, 'ENGINE_FAILED');
     }
@@ -486,6 +494,8 @@ class XlaProgram implements LoadedProgram {
   readonly signature: Signature;
   readonly fingerprint: string;
   readonly residentBytes: number;
+  /** Whose executable and weights are. */
+  readonly client: PjrtClient;
   readonly executable: PjrtLoadedExecutable;
   /** On each device that it can run on. */
   readonly weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>;
@@ -511,6 +521,7 @@ class XlaProgram implements LoadedProgram {
     bucket: Bucket,
     signature: Signature,
     fingerprint: string,
+    client: PjrtClient,
     executable: PjrtLoadedExecutable,
     weights: ReadonlyMap<PooledDevice, readonly PjrtBuffer[]>,
     sharded: ShardedProgram | null,
@@ -520,6 +531,7 @@ class XlaProgram implements LoadedProgram {
     this.bucket = bucket;
     this.signature = signature;
     this.fingerprint = fingerprint;
+    this.client = client;
     this.executable = executable;
     this.weights = weights;
     this.sharded = sharded;
@@ -597,18 +609,6 @@ function executableBytes(executable: PjrtLoadedExecutable): number {
     if (thrown instanceof PjrtError) return leastExecutableBytes;
     throw thrown;
   }
-}
-
-/**
- * A CPU's plugin makes as many devices as it is told, four by itself, and a thread for each beside those for the cores, which costs a tenth
- * more processor time for every execution. So it is opened again where it shows another number than is wanted.
- */
-async function openClient(api: PjrtApi, devices: number | undefined): Promise<PjrtClient> {
-  const client = await PjrtClient.create(api);
-  const wanted = devices ?? 1;
-  if (!client.deviceMemoryIsHost || client.devices.length === wanted) return client;
-  client.dispose();
-  return PjrtClient.create(api, { cpu_device_count: wanted });
 }
 
 function devicesWanted({ devices, deviceMemoryIsHost }: PjrtClient, wanted: number | undefined): number {

@@ -19,6 +19,9 @@ export interface FromHostOptions {
   readonly semantics?: HostBufferSemantics;
 }
 
+/** A plugin's own, by name. */
+export type ClientOptions = Readonly<Record<string, NamedValue>>;
+
 export class PjrtClient extends PjrtObject {
   readonly api: PjrtApi;
   /** `cpu`, `cuda`, `tpu`. */
@@ -62,13 +65,16 @@ export class PjrtClient extends PjrtObject {
    * Opens the plugin's devices, off the event loop: a TPU or GPU takes seconds, and belongs to one client on the host. `options` are the plugin's
    * own, by name. Rejects with PjrtError.
    */
-  static async create(api: PjrtApi, options: Readonly<Record<string, NamedValue>> = {}): Promise<PjrtClient> {
-    const list = encodeNamedValues(options);
-    const args = new NativeStruct('Client_Create');
-    args.point('createOptions', list.memory);
-    args.set('numOptions', list.count);
-    args.keep(list.kept);
+  static async create(api: PjrtApi, options: ClientOptions = {}): Promise<PjrtClient> {
+    const args = creation(options);
     await api.callAsync(args);
+    return new PjrtClient(api, args.pointer('client'));
+  }
+
+  /** The same on this thread, for a plugin that takes a moment: a CPU's. Throws PjrtError. */
+  static createAtOnce(api: PjrtApi, options: ClientOptions = {}): PjrtClient {
+    const args = creation(options);
+    api.call(args);
     return new PjrtClient(api, args.pointer('client'));
   }
 
@@ -122,4 +128,13 @@ export class PjrtClient extends PjrtObject {
     args.set('client', handle);
     this.api.call(args);
   }
+}
+
+function creation(options: ClientOptions): NativeStruct<'Client_Create'> {
+  const list = encodeNamedValues(options);
+  const args = new NativeStruct('Client_Create');
+  args.point('createOptions', list.memory);
+  args.set('numOptions', list.count);
+  args.keep(list.kept);
+  return args;
 }

@@ -56,7 +56,7 @@ function open(host = 'this one') {
         .filter(({ value }) => value > 0)
         .map(({ labels, value }) => [String(labels.result), value]),
     );
-  return { compiler: new XlaCompiler(client, { cache, host, log }), logged, results };
+  return { compiler: new XlaCompiler({ wide: client, narrow: null }, { cache, host, log }), logged, results };
 }
 
 /** The plan of a fixed problem. */
