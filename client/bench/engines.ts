@@ -42,7 +42,9 @@ export async function openOnnx(intraOpThreads: number): Promise<Engine> {
   return engine;
 }
 
+/** As a server opens it. */
 export async function openXla(pluginPath: string): Promise<Engine> {
   const { XlaEngine } = await import('../../src/engine/xla-engine.js');
-  return XlaEngine.open({ plugin: pluginPath, clock: systemClock, metrics: createMetrics(new Registry()) });
+  const metrics = createMetrics(new Registry());
+  return XlaEngine.open({ plugin: pluginPath, clock: systemClock, metrics, environment: process.env });
 }
