@@ -29,16 +29,22 @@ const threadVariables = ['PJRT_NPROC', 'NPROC'] as const;
  */
 const mostElements = 65_536;
 /**
- * Of all problems of a batch together. One thread takes longer for a batch, but there are batches where many call, and then the other core has their
- * requests to read and their answers to write: [32,128,128] takes 1.0 to 1.4 of the time alone, and 32 callers of exact `HARD` get as many answers or
- * up to a tenth more.
+ * Of all problems of a batch together, on two cores. One thread takes longer for a batch, but there are batches where many call, and then the other core
+ * has their requests to read and their answers to write: [32,128,128] takes 1.0 to 1.4 of the time alone, and 32 callers of exact `HARD` get as many
+ * answers or up to a tenth more. Where there are more cores, a batch may have those: `mostElements` holds for it, too.
  */
-const mostBatchElements = 524_288;
+const mostBatchElementsOnTwoCores = 524_288;
 
 /** The client that a program for one device is compiled for, has its weights on and runs on. Says the same for equal arguments. */
-export function clientFor({ wide, narrow }: PluginClients, spec: ProgramSpec, bucket: Bucket): PjrtClient {
+export function clientFor(
+  { wide, narrow }: PluginClients,
+  spec: ProgramSpec,
+  bucket: Bucket,
+  cores = availableParallelism(),
+): PjrtClient {
   const { batch, agents, tasks } = bucket;
   const elements = agents * Math.max(tasks, agentsInputWidth(spec) ?? 1, spec.consensus?.width ?? 1);
+  const mostBatchElements = cores > 2 ? mostElements : mostBatchElementsOnTwoCores;
   return narrow !== null && elements <= mostElements && batch * elements <= mostBatchElements ? narrow : wide;
 }
 

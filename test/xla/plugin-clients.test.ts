@@ -201,8 +201,10 @@ describe.runIf(availableParallelism() > 1)('on a CPU of several cores', () => {
 
   it('the size of the largest tensor, of a problem and of a batch, says where a program runs, however often it iterates', async () => {
     const clients = await clientsOf(1, process.env);
-    const isNarrow = (bucket: Bucket, of: ProgramSpec = spec) => clientFor(clients, of, bucket) === clients.narrow;
+    const isNarrow = (bucket: Bucket, of: ProgramSpec = spec, cores = 2) =>
+      clientFor(clients, of, bucket, cores) === clients.narrow;
     expect(isNarrow({ batch: 1, agents: 128, tasks: 128 })).toBe(true);
+    expect([4, 8].map((batch) => isNarrow({ batch, agents: 128, tasks: 128 }, spec, 16))).toEqual([true, false]);
     expect(isNarrow({ batch: 32, agents: 128, tasks: 128 })).toBe(true);
     expect(isNarrow({ batch: 16, agents: 256, tasks: 256 })).toBe(false);
     expect(isNarrow({ batch: 1, agents: 512, tasks: 512 })).toBe(false);
