@@ -292,7 +292,7 @@ const settings = {
   busyPollMs: setting(
     number(0, 100, 'ms'),
     '2',
-    'Runs of XLA that are expected to take no longer are waited for by an event loop that does not sleep, where their call is the only one; 0 = it sleeps.',
+    'Runs of XLA that are expected to take no longer are waited for by an event loop that does not sleep, where their call is the only one and no solver works beside them; 0 = it sleeps.',
     'a core that sleeps takes 50 to 100 us to wake; with more calls than one, or after a longer run, that is little',
   ),
   solverThreads: setting(

@@ -42,7 +42,7 @@ export async function openOnnx(intraOpThreads: number): Promise<Engine> {
   return engine;
 }
 
-/** As a server opens it. */
+/** With the clients of its plugin that a server has. */
 export async function openXla(pluginPath: string): Promise<Engine> {
   const { XlaEngine } = await import('../../src/engine/xla-engine.js');
   const metrics = createMetrics(new Registry());

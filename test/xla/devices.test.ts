@@ -5,14 +5,15 @@ import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { xlaRung } from '../../server/engine-choice.js';
 import { systemClock, type Clock } from '../../src/clock.js';
 import { loadConfig } from '../../src/config.js';
-import type { Engine, LoadedProgram } from '../../src/engine/engine.js';
+import type { Engine } from '../../src/engine/engine.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
-import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
 import { FaultPlugin } from './fault-plugin.js';
+import { randomInputs } from './random-inputs.js';
 
 const bucket: Bucket = { batch: 2, agents: 32, tasks: 32 };
 const spec: ProgramSpec = {
@@ -53,19 +54,6 @@ async function open(devices: number, clock: Clock = systemClock): Promise<XlaEng
   return engine;
 }
 
-function inputsOf({ signature, bucket: size }: LoadedProgram, seed: number): TensorData[] {
-  const random = seededNormal(seed);
-  return signature.inputs.map((input) => {
-    const length = shapeIn(input, size).reduce((product, axis) => product * axis, 1);
-    if (input.dtype === 'int32') return Int32Array.from({ length }, (_, i) => 15 + (i % 2));
-    if (/mask|mass/.test(input.name)) return new Float32Array(length).fill(1);
-    if (input.name === 'temperature') return new Float32Array(length).fill(0.5);
-    if (input.name === 'consensus_constants')
-      return Float32Array.from({ length }, (_, i) => [6.7, 7.3, 26.1, 0][i % 4]!);
-    return Float32Array.from({ length }, random);
-  });
-}
-
 const four = ['cpu:0', 'cpu:1', 'cpu:2', 'cpu:3'];
 
 describe('four devices', () => {
@@ -73,11 +61,11 @@ describe('four devices', () => {
     const engine = await open(4);
     expect([engine.device, engine.concurrency]).toEqual(['cpu:0-3', 4]);
     const program = await engine.load(request);
-    const results = await Promise.all(four.map(() => program.run(inputsOf(program, 7))));
+    const results = await Promise.all(four.map(() => program.run(randomInputs(program, 7))));
     expect(results.map(({ device }) => device).sort()).toEqual(four);
     for (const { outputs } of results) expect(outputs).toEqual(results[0]!.outputs);
     const single = await open(1);
-    const alone = await (await single.load(request)).run(inputsOf(program, 7));
+    const alone = await (await single.load(request)).run(randomInputs(program, 7));
     expect([single.device, alone.device, single.concurrency]).toEqual(['cpu', 'cpu', 1]);
     expect(alone.outputs).toEqual(results[0]!.outputs);
   });
@@ -98,12 +86,12 @@ describe('four devices', () => {
     const clock = new VirtualClock();
     const engine = await open(4, clock);
     const program = await engine.load(request);
-    const expected = await program.run(inputsOf(program, 1));
+    const expected = await program.run(randomInputs(program, 1));
     const resets: string[] = [];
     engine.onReset((reason) => resets.push(reason));
     for (let left = 3; left >= 0; left--) {
       plugin.arm({ at: 'LoadedExecutable_Execute', how: 'hang' });
-      const hung = program.run(inputsOf(program, 1));
+      const hung = program.run(randomInputs(program, 1));
       const hangs = expect(hung).rejects.toMatchObject({ code: 'ENGINE_FAILED', message: /gave no answer/ });
       await expect.poll(() => plugin.hanging).toBe(4 - left);
       await clock.advanceAsync(10 * 60_000);
@@ -112,31 +100,31 @@ describe('four devices', () => {
       expect(engine.lost === null).toBe(left > 0);
       expect(resets).toEqual(left > 0 ? [] : ['hang']);
       if (left === 0) break;
-      const runs = await Promise.all([1, 2, 3, 4].map(() => program.run(inputsOf(program, 1))));
+      const runs = await Promise.all([1, 2, 3, 4].map(() => program.run(randomInputs(program, 1))));
       expect(new Set(runs.map(({ device }) => device)).size).toBe(left);
       for (const { outputs } of runs) expect(outputs).toEqual(expected.outputs);
     }
-    await expect(program.run(inputsOf(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    await expect(program.run(randomInputs(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
   });
 
   it('do not all wait for the one that fails at once: it is given less, and as much as before once it works', async () => {
     const engine = await open(2);
     const program = await engine.load(request);
     plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error' });
-    await expect(program.run(inputsOf(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+    await expect(program.run(randomInputs(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
     const next: string[] = [];
-    for (let i = 0; i < 3; i++) next.push((await program.run(inputsOf(program, 1))).device);
+    for (let i = 0; i < 3; i++) next.push((await program.run(randomInputs(program, 1))).device);
     expect(next).toEqual(['cpu:1', 'cpu:1', 'cpu:1']);
-    const together = await Promise.all([1, 2, 3].map(() => program.run(inputsOf(program, 1))));
+    const together = await Promise.all([1, 2, 3].map(() => program.run(randomInputs(program, 1))));
     expect(together.map(({ device }) => device)).toContain('cpu:0');
-    expect((await program.run(inputsOf(program, 1))).device).toBe('cpu:0');
+    expect((await program.run(randomInputs(program, 1))).device).toBe('cpu:0');
   });
 
   it('serve a program from those that took its weights', async () => {
     const engine = await open(2);
     plugin.arm({ at: 'Client_BufferFromHostBuffer', how: 'error', code: 'RESOURCE_EXHAUSTED' });
     const program = await engine.load(request);
-    const runs = await Promise.all([1, 2].map(() => program.run(inputsOf(program, 1))));
+    const runs = await Promise.all([1, 2].map(() => program.run(randomInputs(program, 1))));
     expect(runs.map(({ device }) => device)).toEqual(['cpu:1', 'cpu:1']);
   });
 });

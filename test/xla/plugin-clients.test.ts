@@ -5,19 +5,19 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { systemClock, type Clock } from '../../src/clock.js';
-import type { LoadedProgram } from '../../src/engine/engine.js';
 import { ExecutableCache } from '../../src/engine/executable-cache.js';
 import { clientFor, openClients, type PluginClients } from '../../src/engine/plugin-clients.js';
 import { XlaCompiler } from '../../src/engine/xla-compiler.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
-import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
 import { PjrtClient } from '../../src/pjrt/client.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { worstError } from '../golden/cases.js';
 import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
 import { FaultPlugin } from './fault-plugin.js';
+import { randomInputs } from './random-inputs.js';
 
 const spec: ProgramSpec = {
   parameters: 'weights',
@@ -80,19 +80,6 @@ async function clientsOf(devices: number, environment?: NodeJS.ProcessEnv): Prom
   return clients;
 }
 
-function inputsOf({ signature, bucket }: LoadedProgram, seed: number): TensorData[] {
-  const random = seededNormal(seed);
-  return signature.inputs.map((input) => {
-    const length = shapeIn(input, bucket).reduce((product, axis) => product * axis, 1);
-    if (input.dtype === 'int32') return Int32Array.from({ length }, (_, i) => 15 + (i % 2));
-    if (/mask|mass/.test(input.name)) return new Float32Array(length).fill(1);
-    if (input.name === 'temperature') return new Float32Array(length).fill(0.5);
-    if (input.name === 'consensus_constants')
-      return Float32Array.from({ length }, (_, i) => [6.7, 7.3, 26.1, 0][i % 4]!);
-    return Float32Array.from({ length }, random);
-  });
-}
-
 async function computeThreads(): Promise<number> {
   const names = (await readdir('/proc/self/task')).map((thread) =>
     readFile(`/proc/self/task/${thread}/comm`, 'utf8').catch(() => ''),
@@ -120,8 +107,8 @@ describe.runIf(availableParallelism() > 1)('on a CPU of several cores', () => {
       clients.push(compile.mock.contexts.at(-1));
       const alone = await one.load({ spec, bucket, parameters });
       const [given, expected] = [
-        await Promise.all([1, 1].map((seed) => program.run(inputsOf(program, seed)))),
-        await alone.run(inputsOf(alone, 1)),
+        await Promise.all([1, 1].map((seed) => program.run(randomInputs(program, seed)))),
+        await alone.run(randomInputs(alone, 1)),
       ];
       for (const { device, outputs } of given) {
         expect(device).toBe('cpu');
@@ -142,12 +129,14 @@ describe.runIf(availableParallelism() > 1)('on a CPU of several cores', () => {
         await engine.load({ spec, bucket, parameters }),
       ];
       plugin.arm({ at: 'LoadedExecutable_Execute', how: 'hang' });
-      const hung = expect(hanging.run(inputsOf(hanging, 1))).rejects.toMatchObject({ message: /cpu gave no answer/ });
+      const hung = expect(hanging.run(randomInputs(hanging, 1))).rejects.toMatchObject({
+        message: /cpu gave no answer/,
+      });
       await expect.poll(() => plugin.hanging).toBe(1);
       await clock.advanceAsync(10 * 60_000);
       await hung;
       expect(engine.lost).toMatch(/^device cpu gave no answer/);
-      await expect(other.run(inputsOf(other, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+      await expect(other.run(randomInputs(other, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
       plugin.release();
     }
   });
@@ -161,7 +150,7 @@ describe.runIf(availableParallelism() > 1)('on a CPU of several cores', () => {
     for (const program of [programs[0], programs[1], programs[0]]) {
       expect(engine.lost).toBeNull();
       plugin.arm({ at: 'LoadedExecutable_Execute', how: 'error', code: 'INTERNAL' });
-      await expect(program.run(inputsOf(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+      await expect(program.run(randomInputs(program, 1))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
     }
     expect(engine.lost).toMatch(/^device cpu keeps failing/);
   });

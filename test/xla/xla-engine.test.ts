@@ -7,12 +7,13 @@ import type { LoadedProgram } from '../../src/engine/engine.js';
 import { OnnxEngine } from '../../src/engine/onnx-engine.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
-import { shapeIn, type Bucket, type ProgramSpec, type TensorData } from '../../src/operators/signature.js';
+import type { Bucket, ProgramSpec, TensorData } from '../../src/operators/signature.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { worstError } from '../golden/cases.js';
 import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
+import { randomInputs } from './random-inputs.js';
 
 const bucket: Bucket = { batch: 2, agents: 16, tasks: 16 };
 const soft = { iterations: 20, bias: false, slack: true, plan: true, topK: 5, potentials: true } as const;
@@ -36,18 +37,8 @@ const parameters = new Map([
   ['bilinear', Float32Array.from({ length: 64 }, normal)],
 ] as const);
 
-/** Random numbers where any will do, and what the signature's comments ask for elsewhere. */
-function inputsOf({ signature }: LoadedProgram, seed: number): TensorData[] {
-  const random = seededNormal(seed);
-  return signature.inputs.map((input) => {
-    const length = shapeIn(input, bucket).reduce((size, axis) => size * axis, 1);
-    if (input.dtype === 'int32') return Int32Array.from({ length }, (_, i) => 7 + (i % 2));
-    if (/mask|mass/.test(input.name)) return new Float32Array(length).fill(1);
-    if (input.name === 'temperature') return new Float32Array(length).fill(0.5);
-    if (input.name === 'consensus_constants')
-      return Float32Array.from({ length }, (_, i) => [6.7, 3.4, 18.5, 0][i % 4]!);
-    return Float32Array.from({ length }, random);
-  });
+function inputsOf(program: LoadedProgram, seed: number): TensorData[] {
+  return randomInputs(program, seed, { count: 7, constants: [6.7, 3.4, 18.5, 0] });
 }
 
 describe('the XLA engine', () => {
