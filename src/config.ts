@@ -279,7 +279,7 @@ const settings = {
   ),
   engineMemoryMb: setting(
     whole(16, 1_048_576, 'MiB'),
-    '512',
+    '1024',
     'Memory of loaded programs, above which the least recently used are unloaded.',
     'several times the warm set',
   ),

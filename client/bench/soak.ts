@@ -5,11 +5,13 @@ import { normalArray, uniformSource } from './random-states.js';
 import { atMost, type Cell } from './report.js';
 import type { Section } from './section.js';
 import { serviceEngine, serviceFlags } from './engines.js';
-import { type ServerProcess, startService } from './server-process.js';
+import { type ServerProcess, settled, startService } from './server-process.js';
 
 const calls = 10_000;
 const blocks = 5;
+/** Calls of each form and size come in batches of every size: the last of their programs is asked for after thousands. */
 const warmUpCalls = 4000;
+const mostWarmUpCalls = 40_000;
 const callers = 32;
 const connections = 4;
 const mostGrowth = 1.1;
@@ -126,14 +128,17 @@ async function callMany(count: number, clients: readonly Client[], plan: Iterato
   await Promise.all(Array.from({ length: callers }, (_, index) => caller(index)));
 }
 
-/** How many calls the server says it ended, from its own metrics. */
-async function endedByServer(server: ServerProcess): Promise<number> {
+/** Of one metric of the server's, over all labels. */
+async function sumOf(server: ServerProcess, metric: string): Promise<number> {
   const text = await (await fetch(`http://${server.adminAddress}/metrics`)).text();
   let sum = 0;
-  for (const [, value] of text.matchAll(/^coordinate_request_duration_seconds_count(?:\{[^}]*\})? (\S+)$/gm)) {
-    sum += Number(value);
-  }
+  for (const [, value] of text.matchAll(new RegExp(`^${metric}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))) sum += Number(value);
   return sum;
+}
+
+/** How many calls the server says it ended. */
+function endedByServer(server: ServerProcess): Promise<number> {
+  return sumOf(server, 'coordinate_request_duration_seconds_count');
 }
 
 export const soak: Section = async (context) => {
@@ -150,8 +155,16 @@ export const soak: Section = async (context) => {
     return rssBytes;
   };
   try {
-    // Every program is compiled once before memory is compared.
-    await callMany(warmUpCalls, clients, plan, new Tally());
+    // Every program is loaded before memory is compared.
+    let warmed = 0;
+    let programs = 0;
+    for (let before = -1; programs > before && warmed < mostWarmUpCalls; warmed += warmUpCalls) {
+      before = programs;
+      await callMany(warmUpCalls, clients, plan, new Tally());
+      await settled(service);
+      programs = await sumOf(service, 'coordinate_executables_resident');
+      context.progress(`warmed up with ${warmed + warmUpCalls} calls: ${programs} programs`);
+    }
     const before = await read(0);
     const endedBefore = await endedByServer(service);
     const tally = new Tally();
@@ -171,7 +184,7 @@ export const soak: Section = async (context) => {
       name: 'soak',
       title: 'Ten thousand mixed calls',
       method:
-        `Engine: ${serviceEngine(context)}. ${calls} calls by ${callers} callers after ${warmUpCalls} to warm up: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
+        `Engine: ${serviceEngine(context)}. ${calls} calls by ${callers} callers after ${warmed} to warm up, by which all of the ${programs} programs were loaded: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
         `by the caller within 20 ms, 7 % with deadlines up to 20 ms; seed ${seed}. Memory of the server process after a forced garbage collection, in MB.`,
       tables: [
         { columns: ['call and its end', 'count'], rows: outcomes.map(([key, count]) => [key, count]) },

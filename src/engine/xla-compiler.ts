@@ -26,6 +26,8 @@ export interface CompiledProgram {
   readonly executable: PjrtLoadedExecutable;
   /** Digest of everything that decides the executable: equal keys, equal code. */
   readonly key: string;
+  /** As the plugin writes it; null where it was not asked, or cannot. */
+  readonly serializedBytes: number | null;
 }
 
 export interface XlaCompilerOptions {
@@ -52,6 +54,8 @@ export class XlaCompiler {
   /** Null where nothing can be cached. */
   #identity: Promise<Identity | null>;
   readonly #writing = new Set<Promise<void>>();
+  /** False once the plugin said that it cannot. */
+  #serializes = true;
 
   constructor(clients: PluginClients, options: XlaCompilerOptions = { cache: null, host: '' }) {
     this.#clients = clients;
@@ -92,8 +96,10 @@ export class XlaCompiler {
       throw pjrtFailure(thrown, 'COMPILE_FAILED');
     }
     // Another build may have come into the folder between the start of this process and that of the thread.
-    if (identity?.lowering === lowering) this.#save(entry, key, executable);
-    return { client, executable, key };
+    const isKept = identity?.lowering === lowering;
+    const serialized = isKept || client.deviceMemoryIsHost ? await this.#serialize(executable) : null;
+    if (isKept && serialized !== null) this.#save(entry, key, serialized);
+    return { client, executable, key, serializedBytes: serialized?.length ?? null };
   }
 
   /** Waits for what is being written. */
@@ -105,9 +111,11 @@ export class XlaCompiler {
     const { cache } = this.#options;
     const payload = await cache!.read(entry);
     if (payload === null) return null;
+    const serialized = payload.subarray(keyBytes);
     try {
-      const executable = await client.deserialize(payload.subarray(keyBytes));
-      return { client, executable, key: Buffer.from(payload.subarray(0, keyBytes)).toString('hex') };
+      const executable = await client.deserialize(serialized);
+      const key = Buffer.from(payload.subarray(0, keyBytes)).toString('hex');
+      return { client, executable, key, serializedBytes: serialized.length };
     } catch (thrown) {
       if (!(thrown instanceof PjrtError)) throw thrown;
       await cache!.refuse(entry, thrown.message);
@@ -115,18 +123,23 @@ export class XlaCompiler {
     }
   }
 
+  /** Null where the plugin cannot: nothing is cached from then on. */
+  async #serialize(executable: PjrtLoadedExecutable): Promise<Uint8Array | null> {
+    if (!this.#serializes) return null;
+    try {
+      return await executable.executable.serialize();
+    } catch (thrown) {
+      if (!(thrown instanceof PjrtError)) throw thrown;
+      this.#serializes = false;
+      if (this.#options.cache !== null) this.#giveUp(thrown.message);
+      return null;
+    }
+  }
+
   /** In the background: whoever waits for the program need not wait for this. */
-  #save(entry: string, key: string, executable: PjrtLoadedExecutable): void {
-    const write = async (): Promise<void> => {
-      try {
-        const serialized = await executable.executable.serialize();
-        await this.#options.cache!.write(entry, Buffer.concat([Buffer.from(key, 'hex'), serialized]));
-      } catch (thrown) {
-        if (!(thrown instanceof PjrtError)) throw thrown;
-        this.#giveUp(thrown.message);
-      }
-    };
-    const writing = write().finally(() => this.#writing.delete(writing));
+  #save(entry: string, key: string, serialized: Uint8Array): void {
+    const write = this.#options.cache!.write(entry, Buffer.concat([Buffer.from(key, 'hex'), serialized]));
+    const writing = write.finally(() => this.#writing.delete(writing));
     this.#writing.add(writing);
   }
 

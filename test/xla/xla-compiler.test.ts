@@ -84,6 +84,8 @@ describe('compiling for XLA with a cache', () => {
     expect(await first.results()).toEqual({ disk_miss: 1 });
     expect(await second.results()).toEqual({ disk_hit: 1 });
     expect(found.key).toBe(made.key);
+    expect(found.serializedBytes).toBe(made.serializedBytes);
+    expect(found.serializedBytes).toBeGreaterThan(10_000);
     expect(await planOf(found.executable)).toEqual(await planOf(made.executable));
     await second.compiler.close();
     made.executable.dispose();

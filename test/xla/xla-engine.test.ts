@@ -9,7 +9,7 @@ import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
 import type { Bucket, ProgramSpec, TensorData } from '../../src/operators/signature.js';
 import { loadPlugin } from '../../src/pjrt/library.js';
-import { livePjrtObjects } from '../../src/pjrt/ownership.js';
+import { freedInBackground, livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { worstError } from '../golden/cases.js';
 import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
@@ -115,6 +115,35 @@ describe('the XLA engine', () => {
     await closed;
     expect([...seen].filter((open) => open > before && open < opened)).not.toEqual([]);
   });
+
+  it.runIf(platform() === 'linux')(
+    'counts programs for what XLA keeps of them, and gives memory back a second after the last came or left',
+    async () => {
+      const clock = new VirtualClock();
+      const xla = await open(clock);
+      const residentBytes = (): number => process.memoryUsage.rss();
+      const startBytes = residentBytes();
+      const programs: LoadedProgram[] = [];
+      for (const agents of [16, 32, 64, 128])
+        programs.push(await xla.load({ spec, bucket: { ...bucket, agents }, parameters }));
+      const countedBytes = programs.reduce((sum, program) => sum + program.residentBytes, 0);
+      const grownBytes = residentBytes() - startBytes;
+      // Beside what it keeps, compiling leaves what it needed.
+      expect(countedBytes).toBeGreaterThan(programs.length * 3 * 1024 * 1024);
+      expect(countedBytes).toBeLessThan(2 * grownBytes);
+      clock.advance(999);
+      for (const program of programs) xla.unload(program);
+      await freedInBackground();
+      const heldBytes = residentBytes();
+      clock.advance(999);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(residentBytes()).toBeGreaterThan(heldBytes - countedBytes / 4);
+      clock.advance(1);
+      await expect.poll(residentBytes).toBeLessThan(heldBytes - countedBytes / 4);
+      await xla.close();
+      expect(clock.pendingTimers).toBe(0);
+    },
+  );
 
   it('lends every batch memory of its own for as long as its run takes, and the same again afterwards', async () => {
     const xla = await open();
