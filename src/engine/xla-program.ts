@@ -6,8 +6,6 @@ import type { Bucket, ProgramSpec } from '../operators/signature.js';
 
 /** Counting takes N^2 comparisons: on a CPU medians among more agents than this are found digit by digit. */
 const longestRanked = 128;
-/** Among more than this they are selected: at [1,5120,64] consensus takes 11 ms of both cores so, and 14 by digits. */
-const longestSpelled = 1024;
 
 /** What is lowered for a platform, and how. */
 export interface PlatformProgram {
@@ -19,13 +17,13 @@ export interface PlatformProgram {
  * `platform` as the client names itself: `cpu`, `cuda`, `tpu`.
  *
  * Consensus by itself on XLA's CPU plugin, ms of both cores (as chosen here / selected medians and sums from y):
- * [32,128,64] 2.2 / 10.0, [1,128,64] 0.17 / 0.34, [1,1024,64] 1.1 / 2.7. (For a v5e XLA expects counting to
+ * [32,128,64] 2.2 / 10.0, [1,128,64] 0.17 / 0.34, [1,1024,64] 0.7 / 2.7. (For a v5e XLA expects counting to
  * take 222 us instead of 245 at b32 n128, but a problem cut over several chips then needs five times the memory.)
  */
 export function platformProgram(spec: ProgramSpec, bucket: Bucket, platform: string): PlatformProgram {
   if (platform !== 'cpu') return { program: buildProgram(spec, bucket), options: {} };
   const { agents } = bucket;
-  const median = agents <= longestRanked ? 'rank' : agents <= longestSpelled ? 'digits' : 'sort';
+  const median = agents <= longestRanked ? 'rank' : 'digits';
   return { program: buildProgram(spec, bucket, { median, layout: 'x' }), options: { forCpu: true } };
 }
 

@@ -9,7 +9,7 @@ import { lax, numpy as np } from '@jax-js/jax';
  *   longer. Not for ONNX, which does not read floats as their bits. Takes twice as long to compile.
  *
  * All of consensus on XLA's CPU plugin, ms of two cores (sort / rank / digits): 32 x 128 5.4 / 2.2 / 2.0, 16 x 256 - / 3.0 / 1.6,
- * 1 x 1024 1.8 / 9.3 / 1.1.
+ * 1 x 1024 2.0 / 1.4 / 0.7, 1 x 5120 14 / 36 / 2.8.
  *
  * All of consensus on ONNX Runtime 1.30, one core, w = 64, 10 iterations, medoid start (sort / rank, ms): 1 x 16 0.17 / 0.21,
  * 1 x 128 0.29 / 0.78, 32 x 128 4.5 / 20: it writes every comparison to memory. So `sort` is its default in every bucket.

@@ -105,7 +105,7 @@ describe('the text of one rule', () => {
   });
 
   it('cuts long axes into whole parts only, where it cuts them at all', () => {
-    for (const length of [33, 40, 64, 100, 128, 200, 500, 509, 1000, 5120]) {
+    for (const length of [33, 40, 64, 100, 128, 200, 256, 500, 509, 512, 768, 1000, 1024, 5120]) {
       const where = { batch: 2, agents: 4, tasks: length };
       const program = programOf(
         signatureTo(['B', 'N']),
@@ -125,6 +125,22 @@ describe('the text of one rule', () => {
         expect(after, `${length}: ${from} to ${to}`).toBe(before);
       }
     }
+  });
+
+  it('reduces what is longer than 256 in pieces of 256, whichever axes go', () => {
+    const cut = (axis: number | number[]): string[] => {
+      const program = programOf(
+        signatureTo(axis === 1 ? ['B', 'M'] : axis === -1 ? ['B', 'N'] : ['B']),
+        (builder) => builder.traced(['x'], ['z'], (x) => [np.sum(x, axis)]),
+        { batch: 2, agents: 512, tasks: 768 },
+      );
+      return [...mainOf(program, { forCpu: true }).matchAll(/reshape %\w+ : \(\S+\) -> tensor<([0-9x]+)xf32>/g)].map(
+        ([, shape]) => shape!,
+      );
+    };
+    expect(cut(-1)).toEqual(['2x512x3x256', '2x512x3x16x16']);
+    expect(cut(1)).toEqual(['2x2x256x768', '2x2x16x16x768']);
+    expect(cut([1, 2])).toEqual(['2x2x256x3x256', '2x2x256x3x16x16', '2x2x16x16x3x16']);
   });
 
   it('multiplies matrices by the numbers of their axes', () => {
