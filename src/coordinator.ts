@@ -160,9 +160,11 @@ export class Coordinator {
     const bytes = requestBytes;
     const solvesBeside = jobs.length > 0 && this.#maySolveBeside(spec, place);
     const terms = { priority, forbidFallback, deadlineMs, tenant, bytes, solvesBeside, expectedAfterMs, trace };
+    const beside = solvesBeside ? this.#solveBeside(problem, context, place) : null;
+    // A solver's problem is sent in a microtask: its thread wakes while the event loop packs and starts the batch.
+    if (beside !== null) await Promise.resolve();
     const submittedMs = clock.nowMs();
     const running = jobs.length === 0 ? [] : this.#options.runner.submit({ jobs, ...terms, signal, ...begun });
-    const beside = solvesBeside ? this.#solveBeside(problem, context, place) : null;
     let results: readonly JobResult[];
     try {
       results = await running;

@@ -17,20 +17,29 @@ interface Solve {
 }
 
 let solves: Solve[] = [];
+/** What was handed over, in order: problems in a microtask, as the pool does. */
+let sent: ('problem' | 'batch')[] = [];
 let failEngine: (error: Error) => void = () => undefined;
 let coordinator: Coordinator;
 
 beforeEach(() => {
   solves = [];
+  sent = [];
   const solver: HardSolver = {
     solve: (problem, { signal }) =>
-      new Promise<HardResult>((_resolve, reject) => solves.push({ problem, signal, fail: reject })),
+      new Promise<HardResult>((_resolve, reject) => {
+        solves.push({ problem, signal, fail: reject });
+        queueMicrotask(() => sent.push('problem'));
+      }),
     expectedMs: () => 1,
     threadsFor: () => 2,
     close: () => Promise.resolve(),
   };
   const runner = {
-    submit: () => new Promise<readonly JobResult[]>((_resolve, reject) => (failEngine = reject)),
+    submit: () => {
+      sent.push('batch');
+      return new Promise<readonly JobResult[]>((_resolve, reject) => (failEngine = reject));
+    },
   };
   const metrics = createMetrics(new Registry());
   const engine = { name: 'none', device: 'none' };
@@ -57,6 +66,7 @@ describe('a hard assignment by distance', () => {
     expect(solves).toHaveLength(1);
     expect(solves[0]!.problem).toMatchObject({ agentCount: 3, taskCount: 2 });
     expect(solves[0]!.signal.aborted).toBe(false);
+    expect(sent, 'its thread wakes while the batch is packed').toEqual(['problem', 'batch']);
     failEngine(new CoordinatorError('ENGINE_FAILED', 'the engine failed'));
     expect(await code).toBe('ENGINE_FAILED');
     expect(solves[0]!.signal.aborted, 'nobody waits for it').toBe(true);
