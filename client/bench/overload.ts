@@ -1,6 +1,8 @@
 /** What the service answers in time when it is asked for less and for more than it can do. */
 import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { inOwnProcess } from './bench-process.js';
 import type { ClosedLoop } from './closed-caller.js';
 import { serviceEngine, serviceFlags } from './engines.js';
@@ -10,7 +12,7 @@ import type { OpenLoop, OpenResult } from './open-caller.js';
 import { atLeast, atMost, type Cell } from './report.js';
 import type { BenchContext, Section } from './section.js';
 import type { ProbeReading } from './probe.js';
-import { settled, startService } from './server-process.js';
+import { compiled, settled, startNullServer, startService } from './server-process.js';
 import { median } from './statistics.js';
 
 const count = 500;
@@ -49,18 +51,8 @@ export const overload: Section = async (context) => {
       };
       return inOwnProcess<LoadResult>('closed-caller.js', job);
     };
-    const open = (load: number, seconds: number): Promise<OpenResult> => {
-      const ratePerSecond = load * capacity;
-      const job: OpenLoop = {
-        address: service.grpcAddress,
-        requestFiles,
-        ratePerSecond,
-        seconds,
-        deadlineMs,
-        connections,
-      };
-      return inOwnProcess<OpenResult>('open-caller.js', job);
-    };
+    const open = (load: number, seconds: number): Promise<OpenResult> =>
+      openLoop(service.grpcAddress, requestFiles, load * capacity, seconds);
     // Programs of other batch sizes are compiled in the background; then the code that serves them is compiled.
     await closed(context.seconds);
     await settled(service);
@@ -84,6 +76,7 @@ export const overload: Section = async (context) => {
   } finally {
     await service.stop();
   }
+  const nothing = await nothingBesideWork(context, requestFiles, overload2 * capacity);
   const of = (load: number, pick: (result: Result) => number): number => median(byLoad.get(load)!.map(pick));
   const best = Math.max(...loads.map((load) => of(load, (result) => result.goodPerSecond)));
   const rows = loads.map((load): Cell[] => {
@@ -116,7 +109,8 @@ export const overload: Section = async (context) => {
       `the last answer. The load is then an open loop in a process of its own: calls are sent at equal distances (as ghz does with a rate) whatever is unanswered, over ${connections} connections in turn, each with a deadline of ${deadlineMs} ms. ` +
       `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
       'Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Loop is how far apart the ticks of a timer of 1 ms are in the server, waiting for a core included, busiest the most that its main thread computed at a stretch: ' +
-      'what a refusal waits for in the server; the rest of its time is the way and the generator. Rates in calls a second, times in ms.',
+      'what a refusal waits for in the server; the rest of its time is the way and the generator. The second table is what a refusal may take on this machine: a server that gives everybody the same few bytes, ' +
+      'from the same generator at the same rate, alone and while as many threads as there are cores compute at the priority of our solvers. Rates in calls a second, times in ms.',
     tables: [
       {
         columns: [
@@ -137,6 +131,10 @@ export const overload: Section = async (context) => {
           'errors',
         ],
         rows,
+      },
+      {
+        columns: ['a server that does nothing', 'offered', 'p50', 'p99', 'lag p99', 'generator'],
+        rows: nothing,
       },
     ],
     checks: [
@@ -173,6 +171,54 @@ export const overload: Section = async (context) => {
     ],
   };
 };
+
+function openLoop(
+  address: string,
+  requestFiles: readonly string[],
+  ratePerSecond: number,
+  seconds: number,
+): Promise<OpenResult> {
+  const job: OpenLoop = { address, requestFiles, ratePerSecond, seconds, deadlineMs, connections };
+  return inOwnProcess<OpenResult>('open-caller.js', job);
+}
+
+/** What a server takes that does nothing, alone and beside threads that compute all the time: medians of rounds. */
+async function nothingBesideWork(
+  context: BenchContext,
+  requestFiles: readonly string[],
+  ratePerSecond: number,
+): Promise<Cell[][]> {
+  const answerFile = join(context.folder, 'overload-nothing.answer');
+  writeFileSync(answerFile, '');
+  const server = await startNullServer(answerFile);
+  const measure = (seconds: number): Promise<OpenResult> =>
+    openLoop(server.grpcAddress, requestFiles, ratePerSecond, seconds);
+  const rows: Cell[][] = [];
+  try {
+    await measure(context.seconds);
+    for (const busy of [0, availableParallelism()]) {
+      const workers = Array.from({ length: busy }, () => new Worker(compiled('busy-worker.js')));
+      const results: OpenResult[] = [];
+      try {
+        for (let round = 0; round < context.rounds; round++) results.push(await measure(timesLonger * context.seconds));
+      } finally {
+        await Promise.all(workers.map((worker) => worker.terminate()));
+      }
+      const of = (pick: (result: OpenResult) => number): number => median(results.map(pick));
+      rows.push([
+        busy === 0 ? 'alone' : `beside ${busy} busy threads`,
+        ratePerSecond,
+        of(({ goodP50Ms }) => goodP50Ms),
+        of(({ goodP99Ms }) => goodP99Ms),
+        of(({ lagP99Ms }) => lagP99Ms),
+        of(({ cpuShare }) => cpuShare),
+      ]);
+    }
+  } finally {
+    await server.stop();
+  }
+  return rows;
+}
 
 function requestFile({ folder }: BenchContext, seed: number): string {
   const file = join(folder, `overload-${seed}.request`);
