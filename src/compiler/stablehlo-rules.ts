@@ -137,8 +137,8 @@ function reduce({ block, equation, view, forCpu }: Site): readonly View[] {
 /** XLA's CPU compiler cuts reductions of longer axes into windows of this length. */
 const longestReduction = 32;
 /**
- * Its loops over vectors are of two parts of 16 of an axis, no more: what is longer is reduced in pieces of 16 times 16. As one, the same takes 3.5 times
- * as long at 512, and five at 5120.
+ * It computes with vectors where it reduces an axis of 16 times 16, and element by element where that is longer, so that is reduced in such pieces.
+ * Consensus takes 2.3 times as long without them at 512, 2.8 times at 1024, and nearly five times at 5120.
  */
 const pieceLength = 256;
 
