@@ -184,7 +184,7 @@ export const soak: Section = async (context) => {
       name: 'soak',
       title: 'Ten thousand mixed calls',
       method:
-        `Engine: ${serviceEngine(context)}. ${calls} calls by ${callers} callers after ${warmed} to warm up, by which all of the ${programs} programs were loaded: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
+        `Engine: ${serviceEngine(context)}. ${calls} calls by ${callers} callers after ${warmed} to warm up, which loaded ${programs} programs: 70 % good (six sizes, three forms, two policies), 15 % bad, 8 % cancelled ` +
         `by the caller within 20 ms, 7 % with deadlines up to 20 ms; seed ${seed}. Memory of the server process after a forced garbage collection, in MB.`,
       tables: [
         { columns: ['call and its end', 'count'], rows: outcomes.map(([key, count]) => [key, count]) },

@@ -8,27 +8,12 @@ import { loadConfig } from '../../src/config.js';
 import type { Engine } from '../../src/engine/engine.js';
 import { XlaEngine } from '../../src/engine/xla-engine.js';
 import { createMetrics } from '../../src/metrics.js';
-import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
-import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
+import { everyStage as spec, everyStageBucket as bucket, everyStageWeights as parameters } from './every-stage.js';
 import { FaultPlugin } from './fault-plugin.js';
 import { randomInputs } from './random-inputs.js';
 
-const bucket: Bucket = { batch: 2, agents: 32, tasks: 32 };
-const spec: ProgramSpec = {
-  parameters: 'weights',
-  projection: { width: 8, kinds: 3 },
-  utility: { source: 'bilinear', agentWidth: 8, taskWidth: 8 },
-  utilityOut: true,
-  soft: { form: 'log', iterations: 20, bias: false, slack: false, plan: true, topK: 5, potentials: true },
-  consensus: { source: 'agents', width: 8, iterations: 10, start: 'MEDOID' },
-};
-const parameters = new Map([
-  ['projection_weight', Float32Array.from({ length: 24 }, seededNormal(1))],
-  ['projection_bias', Float32Array.from({ length: 3 }, seededNormal(2))],
-  ['bilinear', Float32Array.from({ length: 64 }, seededNormal(3))],
-] as const);
 const request = { spec, bucket, parameters };
 
 const plugin = new FaultPlugin(inject('cpuPlugin'));

@@ -14,26 +14,12 @@ import type { Bucket, ProgramSpec } from '../../src/operators/signature.js';
 import { PjrtClient } from '../../src/pjrt/client.js';
 import { livePjrtObjects } from '../../src/pjrt/ownership.js';
 import { worstError } from '../golden/cases.js';
-import { seededNormal } from '../seeded-normal.js';
 import { VirtualClock } from '../virtual-clock.js';
+import { everyStage as spec, everyStageBucket as small, everyStageWeights as parameters } from './every-stage.js';
 import { FaultPlugin } from './fault-plugin.js';
 import { randomInputs } from './random-inputs.js';
 
-const spec: ProgramSpec = {
-  parameters: 'weights',
-  projection: { width: 8, kinds: 3 },
-  utility: { source: 'bilinear', agentWidth: 8, taskWidth: 8 },
-  utilityOut: true,
-  soft: { form: 'log', iterations: 20, bias: false, slack: false, plan: true, topK: 5, potentials: true },
-  consensus: { source: 'agents', width: 8, iterations: 10, start: 'MEDOID' },
-};
-const small: Bucket = { batch: 2, agents: 32, tasks: 32 };
 const large: Bucket = { batch: 1, agents: 512, tasks: 256 };
-const parameters = new Map([
-  ['projection_weight', Float32Array.from({ length: 24 }, seededNormal(1))],
-  ['projection_bias', Float32Array.from({ length: 3 }, seededNormal(2))],
-  ['bilinear', Float32Array.from({ length: 64 }, seededNormal(3))],
-] as const);
 
 process.env['TF_CPP_MIN_LOG_LEVEL'] = '2';
 const plugin = new FaultPlugin(inject('cpuPlugin'));
