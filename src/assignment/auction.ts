@@ -13,14 +13,12 @@
  *
  * An agent's scan of its m tasks keeps the cheapest few and what no other one costs less than. As prices only rise, the agent bids by
  * these few alone until the second best of them costs more than that. O(m) a scan, a few dozen operations a bid.
- *
- * Past 400 lines, as the rounds, their start and the stop at any moment share the prices and the best answer so far.
  */
-import { augmentToGreatest, greatestCardinality } from './augmentation.js';
+import { greatestCardinality } from './augmentation.js';
 import { BidBook } from './bid-book.js';
 import { CheapColumns } from './cheap-columns.js';
 import { betterBySample } from './coarse-prices.js';
-import { fillFree } from './greedy.js';
+import { decideRest, leaveIdle } from './insertion.js';
 import type { Reduction } from './reduction.js';
 import { RowChoices } from './row-choices.js';
 import { startPrices } from './start-prices.js';
@@ -33,11 +31,6 @@ export interface AuctionControl {
   readonly targetGap: number;
   /** Bids between questions; default 64. A scan counts as eight. */
   readonly interval?: number;
-}
-
-export interface AuctionOutcome extends SolverOutcome {
-  /** It is what a finished round left; false: it was stopped before there was one. */
-  readonly settled: boolean;
 }
 
 /** Epsilon is divided by this after each round. */
@@ -59,7 +52,7 @@ const bidsPerScan = 8;
  * Solves `reduction`, from `start` where it is given (whatever it holds, the outcome is as right). The assignment has greatest cardinality, or
  * where idling is allowed, no pair that is worth less than idling. `complete` says that `targetGap` was reached.
  */
-export function solveAuction(reduction: Reduction, start: SolverStart | null, control: AuctionControl): AuctionOutcome {
+export function solveAuction(reduction: Reduction, start: SolverStart | null, control: AuctionControl): SolverOutcome {
   const rows = reduction.agents.length;
   const width = reduction.tasks.length;
   if (rows === 0 || width === 0) {
@@ -67,7 +60,6 @@ export function solveAuction(reduction: Reduction, start: SolverStart | null, co
       columnOfRow: new Int32Array(rows).fill(-1),
       columnPrice: new Float64Array(width),
       complete: true,
-      settled: true,
     };
   }
   const auction = new Auction(reduction, control);
@@ -170,27 +162,19 @@ class Auction {
     return betterBySample(reduction, price, this.#control.shouldStop) ?? price;
   }
 
-  /** Of the last round that was finished; else what there is, the rest given away as cheaply as comes. */
-  outcome(complete: boolean): AuctionOutcome {
+  /** Of the last round that was finished; else what there is, the rest placed (insertion.ts). */
+  outcome(complete: boolean): SolverOutcome {
     if (!complete) this.#keepPrices();
     const columnPrice = this.#bestPrices ?? this.#columnPrices();
-    if (this.#last !== null) return { columnOfRow: this.#last, columnPrice, complete, settled: true };
-    const reduction = this.#reduction;
-    const { columnOfRow, left } = this.#assignment();
-    fillFree(reduction, this.#price, columnOfRow, left);
-    if (!reduction.idleAllowed && !reduction.dense) augmentToGreatest(reduction, columnOfRow, left);
-    return { columnOfRow, columnPrice, complete, settled: false };
+    if (this.#last !== null) return { columnOfRow: this.#last, columnPrice, complete };
+    const columnOfRow = this.#columns();
+    decideRest(this.#reduction, this.#price, columnOfRow);
+    return { columnOfRow, columnPrice, complete };
   }
 
-  /** Rows' columns (-1 idle), and the places that no row has. */
-  #assignment(): { columnOfRow: Int32Array; left: Int32Array } {
-    const columnOfRow = this.#book.columnOfRow.slice(0, this.#rows);
-    const left = this.#reduction.capacities.slice();
-    for (let row = 0; row < this.#rows; row++) {
-      if (columnOfRow[row] === this.#idleColumn) columnOfRow[row] = -1;
-      else if (columnOfRow[row]! >= 0) left[columnOfRow[row]!]!--;
-    }
-    return { columnOfRow, left };
+  /** [n] rows' columns, idling included. */
+  #columns(): Int32Array {
+    return this.#book.columnOfRow.slice(0, this.#rows);
   }
 
   #columnPrices(): Float64Array {
@@ -401,7 +385,8 @@ class Auction {
         excess += this.#price[columnOfRow[filler]!]! - cheapest;
       }
     } else for (let column = 0; column < this.#width; column++) excess += room[column]! * this.#price[column]!;
-    this.#last = this.#assignment().columnOfRow;
+    this.#last = this.#columns();
+    leaveIdle(this.#last, this.#idleColumn);
     this.#keepPrices();
     return excess <= this.#control.targetGap * Math.abs(this.#reduction.base - total);
   }

@@ -14,14 +14,14 @@
  * fewest rows idle and then the cost is least; prices grow as large, and costs are told apart to 1e-16 of that. Where every
  * pair is available and places are too few, any price above high has that effect, and the places choose instead (crowded.ts).
  */
-import { augmentToGreatest } from './augmentation.js';
 import { Bidding } from './bidding.js';
 import { CandidateLists } from './candidate-lists.js';
 import { columnsOfPlaces, isCrowded, turnBack, turned, turnStart } from './crowded.js';
 import { DensePaths } from './dense-path.js';
 import { seatKept, startCold, startFrom } from './dual-start.js';
+import { areFew, decideRest, leaveIdle } from './insertion.js';
 import { PricedAssignment } from './priced-assignment.js';
-import type { Reduction } from './reduction.js';
+import { costOf, type Reduction } from './reduction.js';
 import { bidScaled } from './scaled-bidding.js';
 import { ShortestPaths } from './shortest-path.js';
 import type { SolverOutcome, SolverStart } from './solver-outcome.js';
@@ -40,13 +40,11 @@ const manyLeftShare = 0.05;
 /** Reads of a list that run past its end, of all reads, from which paths read whole rows; and from how many reads on that counts. */
 const denseShare = 0.1;
 const denseReads = 64;
-/** Costs looked at for a free place when the solver was stopped, at most. */
-const completionReads = 1e6;
 
 /**
  * Solves `reduction` from `start`, whatever that holds: it makes a difference to time only, except among equally good answers. The
  * answer is always allowed, and of greatest cardinality where idling is not; where `shouldStop` said so, it is
- * what was reached until then, completed without regard to cost. `shouldStop` is asked every `interval` reads of a cost (a nanosecond or two each).
+ * the best that was reached until then, completed (insertion.ts). `shouldStop` is asked every `interval` reads of a cost (a nanosecond or two each).
  * Deterministic. Memory beside the costs is linear in n and m, but for a turned copy of the costs (crowded.ts).
  */
 export function solveExact(
@@ -147,27 +145,20 @@ function lowerToZero(price: Float64Array): number {
 }
 
 function finish(reduction: Reduction, state: PricedAssignment, meter: WorkMeter, balanced: boolean): SolverOutcome {
-  const { columnOfRow, width, room, price } = state;
-  for (let row = 0; row < columnOfRow.length; row++) if (columnOfRow[row] === width) columnOfRow[row] = -1;
-  if (meter.stopped && !reduction.idleAllowed) complete(reduction, columnOfRow, room);
+  const { width, price } = state;
+  const columnOfRow = meter.stopped ? completed(reduction, state) : state.columnOfRow;
+  leaveIdle(columnOfRow, width);
   if (balanced) lowerToZero(price);
   return { columnOfRow, columnPrice: price, complete: !meter.stopped };
 }
 
-/** Raises an unfinished answer to greatest cardinality; where that would take long and anybody may have anything, in the order of indices. */
-function complete(reduction: Reduction, columnOfRow: Int32Array, room: Int32Array): void {
+/** The cheaper of what a stopped solver had reached and of what it kept before, the rest decided; where much would have to be, what it kept. */
+function completed(reduction: Reduction, state: PricedAssignment): Int32Array {
+  const { columnOfRow, kept, price } = state;
+  if (kept !== null) decideRest(reduction, price, kept);
   let undecided = 0;
-  for (let row = 0; row < columnOfRow.length; row++) if (columnOfRow[row] === -1) undecided++;
-  if (reduction.dense && undecided * room.length > completionReads) {
-    let column = 0;
-    for (let row = 0; row < columnOfRow.length; row++) {
-      if (columnOfRow[row] !== -1) continue;
-      while (column < room.length && room[column] === 0) column++;
-      if (column === room.length) return;
-      columnOfRow[row] = column;
-      room[column]!--;
-    }
-    return;
-  }
-  augmentToGreatest(reduction, columnOfRow, room);
+  for (const column of columnOfRow) if (column === -1) undecided++;
+  if (kept !== null && !areFew(undecided, columnOfRow.length)) return kept;
+  decideRest(reduction, price, columnOfRow);
+  return kept !== null && costOf(reduction, kept) < costOf(reduction, columnOfRow) ? kept : columnOfRow;
 }

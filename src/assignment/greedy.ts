@@ -25,37 +25,6 @@ export function solveGreedy(reduction: Reduction): Int32Array {
   return columnOfRow;
 }
 
-/**
- * Gives rows without a column, in ascending order, the free one with the least cost + price; where idling is allowed, only if its cost is below 0.
- * `left` [m] is kept up to date. Where pairs are unavailable, cardinality may still grow (augmentation.ts). O(n free).
- */
-export function fillFree(reduction: Reduction, price: Float64Array, columnOfRow: Int32Array, left: Int32Array): void {
-  const { cost, idleAllowed } = reduction;
-  const width = left.length;
-  const worst = idleAllowed ? 0 : Infinity;
-  const open = new Int32Array(width);
-  let openCount = 0;
-  for (let column = 0; column < width; column++) if (left[column]! > 0) open[openCount++] = column;
-  for (let row = 0; row < columnOfRow.length && openCount > 0; row++) {
-    if (columnOfRow[row]! >= 0) continue;
-    const from = row * width;
-    let best = Infinity;
-    let chosenAt = -1;
-    for (let at = 0; at < openCount; at++) {
-      const column = open[at]!;
-      const value = cost[from + column]!;
-      if (value < worst && value + price[column]! < best) {
-        best = value + price[column]!;
-        chosenAt = at;
-      }
-    }
-    if (chosenAt < 0) continue;
-    const column = open[chosenAt]!;
-    columnOfRow[row] = column;
-    if (--left[column]! === 0) open[chosenAt] = open[--openCount]!;
-  }
-}
-
 function matchCheapestFirst(reduction: Reduction, columnOfRow: Int32Array, left: Int32Array): void {
   const { cost } = reduction;
   const width = left.length;

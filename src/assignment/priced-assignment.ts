@@ -23,6 +23,8 @@ export class PricedAssignment {
   /** [n] the next holder of the same column, or -1. */
   readonly next: Int32Array;
   readonly #previous: Int32Array;
+  /** [n] `columnOfRow` as it was kept last; null: never. */
+  kept: Int32Array | null = null;
 
   constructor(reduction: Reduction, idleCost: number, price: Float64Array) {
     this.rows = reduction.agents.length;
@@ -35,6 +37,11 @@ export class PricedAssignment {
     this.first = new Int32Array(this.width).fill(-1);
     this.next = new Int32Array(this.rows);
     this.#previous = new Int32Array(this.rows);
+  }
+
+  keep(): void {
+    this.kept ??= new Int32Array(this.rows);
+    this.kept.set(this.columnOfRow);
   }
 
   /** Gives `row`, which holds nothing, a place of `column`, which has room. */

@@ -127,6 +127,16 @@ export function recycleCosts(reduction: Reduction): void {
   if (whole.length > spare.length && whole.length <= maxSpareCells) spare = whole;
 }
 
+/** The cost of a reduced answer, `columnOfRow` [n] (-1 idle). */
+export function costOf({ cost, tasks }: Reduction, columnOfRow: Int32Array): number {
+  let total = 0;
+  for (let row = 0; row < columnOfRow.length; row++) {
+    const column = columnOfRow[row]!;
+    if (column >= 0) total += cost[row * tasks.length + column]!;
+  }
+  return total;
+}
+
 /** [N] task or -1 of every agent, from the reduced answer `columnOfRow` [n] (-1 idle) and the locks. */
 export function restoreAssignment(reduction: Reduction, columnOfRow: Int32Array): Int32Array {
   const taskOfAgent = reduction.lockedTasks.slice();

@@ -44,7 +44,10 @@ export function bidScaled(
   for (;;) {
     left = bidding.run(free, left, raise, bidsPerRow * rows);
     raise /= factor;
-    if (meter.stopped || raise < last) break;
+    if (meter.stopped) return left;
+    // What a stopped solver goes back to: in the next pass many lose their columns for a while.
+    state.keep();
+    if (raise < last) break;
     left = loosen(state, lists, raise, free, meter);
   }
   new Settlement(state, lists, meter, slack).run(looksPerRow * rows);

@@ -30,13 +30,17 @@ const closingPasses = 2;
 /** Times that the bound is sharpened, where that takes no more than this share of the time: the first gains most. */
 const sharpenings = 1;
 const sharpeningShare = 0.2;
-/** Share of the time that the exact solver may take, and must be expected to end in to be tried: stopped, it leaves the rest to the auction. */
-const exactShare = 0.9;
+/** Share of the time that the exact solver may take where it is expected to end. */
+const endShare = 0.9;
+/** The exact solver is stopped with a better answer than the auction's, and a better bound, if it had this share of its time (by measurement). */
+const leastShare = 0.4;
+/** And if the auction would not take so many times less: thousands of agents in the plane are quicker by prices from a sample. */
+const muchLonger = 2;
 /** Up to so many pairs are sorted for a greedy answer in a millisecond or two. */
 const sortedCells = 65_536;
 /** A sweep of exchanges takes so many nanoseconds per pair of agents; no more than this share of the time is kept for it. */
-const exchangeNs = 3;
-const exchangeShare = 0.15;
+const exchangeNs = 5;
+const exchangeShare = 0.3;
 
 export class SolverChoice {
   readonly #control: SolveControl;
@@ -54,13 +58,13 @@ export class SolverChoice {
 
   /** To the end. */
   exact(reduction: Reduction, start: SolverStart | null): Solved | null {
-    const { outcome } = this.#run(reduction, start, 'exact', Infinity);
+    const outcome = this.#run(reduction, start, 'exact', Infinity);
     return this.#control.cancelled() ? null : { ...outcome, solver: 'exact' };
   }
 
   /** Until the gap is small or the time is up. */
   auction(reduction: Reduction, start: SolverStart | null): Solved | null {
-    const { outcome } = this.#run(reduction, start, 'auction', this.#deadlineMs - this.#closingMs(reduction));
+    const outcome = this.#run(reduction, start, 'auction', this.#deadlineMs - this.#closingMs(reduction));
     if (!outcome.complete) this.#improve(reduction, outcome.columnOfRow);
     return this.#control.cancelled() ? null : { ...outcome, solver: 'auction' };
   }
@@ -75,38 +79,35 @@ export class SolverChoice {
   }
 
   /**
-   * Exact where it fits by measured times, or there is no bound. Stopped all the same, it leaves its prices to the auction, which has
-   * what is left; where it does not fit, the auction has it all. With no time at all, a small problem is
-   * answered greedily; of a large one even that takes longer than an auction that is stopped at once.
+   * By measured times exact where that ends in time, or gets far in it and the auction would not end much earlier; else the auction. With no time
+   * at all, a small problem is answered greedily; of a large one even that takes longer than an auction that is stopped at once.
    */
   auto(reduction: Reduction, start: SolverStart | null): Solved | null {
     if (this.#deadlineMs === Infinity) return this.exact(reduction, start);
     const { nowMs, cancelled } = this.#control;
-    const stopMs = this.#deadlineMs - this.#closingMs(reduction);
     const rows = reduction.agents.length;
     const width = reduction.tasks.length;
-    const kind = isWarm(start) ? 'exact-warm' : 'exact';
-    let known = start;
-    let stopped: SolverOutcome | null = null;
-    // Where it ends, nothing is left to do but for the answer itself.
-    const exactMs = exactShare * (this.#deadlineMs - closingPasses * this.#passMs(reduction) - nowMs());
-    if (this.#times.expectedMs(kind, rows, width) <= exactMs) {
-      const { outcome } = this.#run(reduction, start, 'exact', nowMs() + exactMs);
-      if (cancelled()) return null;
-      if (outcome.complete) return { ...outcome, solver: 'exact' };
-      known = stopped = outcome;
-    } else this.#times.recordSkipped(kind, rows, width);
-    if (stopMs <= nowMs() && rows * width <= sortedCells) {
+    let stopMs = this.#deadlineMs - this.#closingMs(reduction);
+    const beganMs = nowMs();
+    if (stopMs <= beganMs && rows * width <= sortedCells) {
       return { columnOfRow: solveGreedy(reduction), columnPrice: null, solver: 'greedy' };
     }
-    const { outcome, settled } = this.#run(reduction, known, 'auction', stopMs);
-    let { columnOfRow } = outcome;
-    if (stopped !== null && costOf(reduction, stopped.columnOfRow) < costOf(reduction, columnOfRow)) {
-      columnOfRow = stopped.columnOfRow;
+    const warm = isWarm(start);
+    const exactMs = this.#times.expectedMs(warm ? 'exact-warm' : 'exact', rows, width);
+    // Where it ends, nothing is left to do but for the answer itself.
+    const fitsMs = endShare * (this.#deadlineMs - closingPasses * this.#passMs(reduction) - beganMs);
+    if (exactMs <= fitsMs) stopMs = Math.max(stopMs, beganMs + fitsMs);
+    else {
+      const auctionMs = this.#times.expectedMs(warm ? 'auction-warm' : 'auction', rows, width);
+      if (leastShare * exactMs > stopMs - beganMs || muchLonger * auctionMs < exactMs) {
+        this.#times.recordSkipped(warm ? 'exact-warm' : 'exact', rows, width);
+        return this.auction(reduction, start);
+      }
     }
-    if (!outcome.complete) this.#improve(reduction, columnOfRow);
-    const { columnPrice } = settled || stopped === null ? outcome : stopped;
-    return cancelled() ? null : { columnOfRow, columnPrice, solver: 'auction' };
+    const outcome = this.#run(reduction, start, 'exact', stopMs);
+    if (outcome.complete) return { ...outcome, solver: 'exact' };
+    this.#improve(reduction, outcome.columnOfRow);
+    return cancelled() ? null : { ...outcome, solver: 'auction' };
   }
 
   /** Milliseconds that the way from a stopped solver to the answer takes. */
@@ -124,30 +125,21 @@ export class SolverChoice {
     return this.#times.expectedMs('pass', reduction.agents.length, reduction.tasks.length);
   }
 
-  #run(
-    reduction: Reduction,
-    start: SolverStart | null,
-    solver: 'exact' | 'auction',
-    stopMs: number,
-  ): { readonly outcome: SolverOutcome; readonly settled: boolean } {
+  #run(reduction: Reduction, start: SolverStart | null, solver: 'exact' | 'auction', stopMs: number): SolverOutcome {
     const { nowMs, cancelled } = this.#control;
     const beganMs = nowMs();
     const shouldStop = stopMs === Infinity ? cancelled : (): boolean => cancelled() || nowMs() >= stopMs;
-    let outcome: SolverOutcome;
-    let settled = true;
-    if (solver === 'exact') outcome = solveExact(reduction, start, shouldStop);
-    else {
-      const sold = solveAuction(reduction, start, { shouldStop, targetGap });
-      ({ settled } = sold);
-      outcome = sold;
-    }
+    const outcome =
+      solver === 'exact'
+        ? solveExact(reduction, start, shouldStop)
+        : solveAuction(reduction, start, { shouldStop, targetGap });
     const kind: SolveKind = isWarm(start) ? `${solver}-warm` : solver;
     const rows = reduction.agents.length;
     const width = reduction.tasks.length;
     const tookMs = nowMs() - beganMs;
     if (outcome.complete) this.#times.record(kind, rows, width, tookMs);
     else if (!cancelled()) this.#times.recordStopped(kind, rows, width, tookMs);
-    return { outcome, settled };
+    return outcome;
   }
 
   #improve(reduction: Reduction, columnOfRow: Int32Array): void {
@@ -155,15 +147,6 @@ export class SolverChoice {
     const stopMs = this.#deadlineMs - this.#passMs(reduction) - this.#sharpeningMs;
     exchangePairs(reduction, columnOfRow, () => cancelled() || nowMs() >= stopMs);
   }
-}
-
-function costOf({ cost, tasks }: Reduction, columnOfRow: Int32Array): number {
-  let total = 0;
-  for (let row = 0; row < columnOfRow.length; row++) {
-    const column = columnOfRow[row]!;
-    if (column >= 0) total += cost[row * tasks.length + column]!;
-  }
-  return total;
 }
 
 function isWarm(start: SolverStart | null): boolean {

@@ -190,6 +190,22 @@ describe('the exact solver when it is stopped', () => {
     }
   });
 
+  it(`is within 4 % of the best distance wherever it is stopped in the last fifth of its work (seeds ${seed} to ${seed + 2})`, () => {
+    for (let trial = 0; trial < 3; trial++) {
+      const reduction = reduceProblem(hardProblem(200, 200, distanceUtility(200, 200, 100, seed + trial)));
+      let asked = 0;
+      const best = checkColumns(reduction, solveExact(reduction, null, () => ++asked < 0, 512).columnOfRow);
+      expect(asked).toBeGreaterThan(500);
+      for (let stop = 0; stop < 20; stop++) {
+        let calls = 0;
+        const stopAt = Math.floor((0.8 + 0.01 * stop) * asked);
+        const outcome = solveExact(reduction, null, () => ++calls >= stopAt, 512);
+        expect(outcome.complete).toBe(false);
+        expect(checkColumns(reduction, outcome.columnOfRow).cost / best.cost - 1).toBeLessThan(0.04);
+      }
+    }
+  });
+
   it('asks again within a few thousand reads of a cost, and not once more when told to stop', () => {
     const reduction = reduceProblem(hardProblem(300, 300, crowd(300, 300)));
     let calls = 0;

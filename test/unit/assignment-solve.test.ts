@@ -84,7 +84,7 @@ describe('AUTO', () => {
     expect(solve(hardProblem(300, 300, uniformUtility(300, 300, 2), { budgetMs: -5 })).solver).not.toBe('exact');
   });
 
-  it('stops the exact solver when its share of the budget is used up, and the auction in time for the bound', () => {
+  it('stops the exact solver in time for the answer and the bound', () => {
     const clustered = distanceUtility(300, 300, 1, 7);
     const best = solve(hardProblem(300, 300, clustered, { solver: 'EXACT' })).objective;
     let nowMs = 0;
