@@ -3,8 +3,8 @@ import { platform, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
-import { plainHardProblem } from './hard.js';
 import { withUtilities } from './positions.js';
+import { rehearsal } from './rehearsal.js';
 import { solveHard } from './solve.js';
 import { SolveTimes } from './solve-time.js';
 import type { SolveItem, SolveMessage, SolveOutcome, SolverReply, SolverThreadData } from './solver-messages.js';
@@ -46,16 +46,24 @@ function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | nu
   }
 }
 
-/** Runs every solver on small problems until they are compiled, so that the first real one does not wait for it. */
-function warmUp(): void {
-  const size = 48;
-  const utility = Float32Array.from({ length: size * size }, (_, cell) => ((cell + 1) * 7919) % 1009);
-  const problem = plainHardProblem(size, utility, 'EXACT');
-  const control = { nowMs, cancelled: () => false };
-  const learnt = new SolveTimes();
-  for (let run = 0; run < 8; run++) {
-    for (const solver of ['EXACT', 'AUCTION', 'GREEDY'] as const) solveHard({ ...problem, solver }, control, learnt);
-  }
+/** Problems that are rehearsed before the thread says that it is ready: small ones, every solver. */
+const rehearsedFirst = 32;
+/** Milliseconds without a message before the rehearsal begins or goes on, and between its problems. */
+const idleMs = 100;
+const pauseMs = 1;
+/** Until then a server that starts needs its cores. */
+const startMs = 1000;
+
+const rehearsed = rehearsal(nowMs);
+let nextRehearsal: NodeJS.Timeout | null = null;
+
+/** One problem at a time, so that a message waits for one at most. */
+function rehearseIn(ms: number): void {
+  if (nextRehearsal !== null) clearTimeout(nextRehearsal);
+  nextRehearsal = setTimeout(() => {
+    nextRehearsal = null;
+    if (rehearsed.next().done !== true) rehearseIn(pauseMs);
+  }, ms);
 }
 
 /**
@@ -64,10 +72,12 @@ function warmUp(): void {
  */
 if (platform() === 'linux') setPriority(solverNiceness);
 
-warmUp();
+for (let first = 0; first < rehearsedFirst; first++) rehearsed.next();
 port.on('message', (items: SolveMessage) => {
   const receivedMs = nowMs();
   const reply: SolverReply = items.map((item) => answer(item, receivedMs));
   port.postMessage(reply);
+  if (nextRehearsal !== null) rehearseIn(idleMs);
 });
 port.postMessage('ready' satisfies SolverReply);
+rehearseIn(startMs);
