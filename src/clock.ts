@@ -1,3 +1,5 @@
+import { hrtime } from 'node:process';
+
 /** Time as the rest of `src` sees it: injected, so that tests run under a virtual clock. */
 export interface Clock {
   /** Milliseconds on a monotonic scale, with fractions. Never goes back; not a date. */
@@ -16,3 +18,9 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** Milliseconds on a monotonic scale that all threads of this process share, unlike `systemClock`'s. */
+export function processMs(): number {
+  const [seconds, nanoseconds] = hrtime();
+  return 1e3 * seconds + 1e-6 * nanoseconds;
+}

@@ -78,9 +78,6 @@ export interface CallInquiry {
   readonly isHard: boolean;
 }
 
-/** Share of the time left that AUTO gives the exact solver; the rest is for a greedy answer and the way back. */
-const exactShareOfTimeLeft = 0.8;
-
 /** Encoding an answer, and its way to the caller. */
 const wayBackMs = 1;
 
@@ -215,7 +212,7 @@ export class Coordinator {
   #exactBudgetMs(problem: Problem, deadlineMs: number): number | null {
     const requested = problem.assignment?.solveBudgetMs ?? null;
     if (deadlineMs === Infinity) return requested;
-    const fromDeadline = Math.max(deadlineMs - this.#options.clock.nowMs(), 0) * exactShareOfTimeLeft;
+    const fromDeadline = this.#solving.budgetMs(deadlineMs);
     return requested === null ? fromDeadline : Math.min(requested, fromDeadline);
   }
 

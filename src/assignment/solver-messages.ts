@@ -24,7 +24,11 @@ export interface SolveItem {
 }
 
 /** Pool to thread. */
-export type SolveMessage = readonly (SolveItem | number)[];
+export interface SolveMessage {
+  /** `processMs` of the sending: a thread that has to wait for a core takes milliseconds to see it. */
+  readonly sentMs: number;
+  readonly items: readonly (SolveItem | number)[];
+}
 
 export interface SolveFailure {
   readonly code: ErrorCode;

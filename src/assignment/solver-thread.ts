@@ -1,10 +1,12 @@
 /** One solver thread as the pool sees it: its worker, and what is in work there. */
 import { Worker } from 'node:worker_threads';
+import { processMs } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import type { HardResult } from './hard.js';
 import type { PosedProblem } from './positions.js';
 import {
   type SolveItem,
+  type SolveMessage,
   type SolveOutcome,
   type SolverReply,
   type SolverThreadData,
@@ -125,7 +127,7 @@ export class SolverThread {
       return { slot, problem: { ...problem, budgetMs: remainingMs } };
     });
     if (this.#messages++ === 0) this.#busySinceMs = nowMs;
-    this.#worker.postMessage(items, transfer);
+    this.#worker.postMessage({ sentMs: processMs(), items } satisfies SolveMessage, transfer);
   }
 
   /** Tells the thread that nobody waits for `task` any more. */

@@ -1,7 +1,7 @@
 /** Entry of a solver thread: answers each SolveMessage with the outcomes of its problems. */
 import { platform, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
-import { systemClock } from '../clock.js';
+import { processMs, systemClock } from '../clock.js';
 import { CoordinatorError } from '../errors.js';
 import { withUtilities } from './positions.js';
 import { rehearsal } from './rehearsal.js';
@@ -21,7 +21,7 @@ const solverNiceness = 10;
 
 const nowMs = (): number => systemClock.nowMs();
 
-function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | number {
+function answer(item: SolveItem | number, sentMs: number): SolveOutcome | number {
   const slot = typeof item === 'number' ? item : item.slot;
   const cancelled = (): boolean => Atomics.load(cancelFlags, slot) !== 0;
   if (cancelled()) return { slot, result: null, failure: null, tookMs: 0 };
@@ -29,7 +29,7 @@ function answer(item: SolveItem | number, receivedMs: number): SolveOutcome | nu
   try {
     const given = withUtilities(typeof item === 'number' ? slots.readProblem(slot) : item.problem);
     // Problems of one message wait for each other.
-    const budgetMs = given.budgetMs === null ? null : given.budgetMs - (nowMs() - receivedMs);
+    const budgetMs = given.budgetMs === null ? null : given.budgetMs - (processMs() - sentMs);
     const result = solveHard({ ...given, budgetMs }, { nowMs, cancelled }, times);
     const tookMs = nowMs() - beganMs;
     if (result === null || typeof item !== 'number') return { slot, result, failure: null, tookMs };
@@ -73,9 +73,8 @@ function rehearseIn(ms: number): void {
 if (platform() === 'linux') setPriority(solverNiceness);
 
 for (let first = 0; first < rehearsedFirst; first++) rehearsed.next();
-port.on('message', (items: SolveMessage) => {
-  const receivedMs = nowMs();
-  const reply: SolverReply = items.map((item) => answer(item, receivedMs));
+port.on('message', ({ sentMs, items }: SolveMessage) => {
+  const reply: SolverReply = items.map((item) => answer(item, sentMs));
   port.postMessage(reply);
   if (nextRehearsal !== null) rehearseIn(idleMs);
 });

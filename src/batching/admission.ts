@@ -100,13 +100,19 @@ export function endedByDeadline(signal: CancelSignal, nowMs: number, deadlineMs:
 }
 
 /** Of fifty predictions about one may fail. */
-const heldShare = 0.98;
+const mostHeld = 0.98;
 const stepMs = 0.5;
 const longestAllowanceMs = 25;
 
-/** What predictions are short of, but for the worst fiftieth: followed up in large steps and down in small ones. */
+/** What all but the worst predictions are short of: followed up in large steps and down in small ones. */
 export class Allowance {
+  readonly #heldShare: number;
   #ms = 0;
+
+  /** `heldShare` of the predictions hold with it. */
+  constructor(heldShare = mostHeld) {
+    this.#heldShare = heldShare;
+  }
 
   get ms(): number {
     return this.#ms;
@@ -114,7 +120,7 @@ export class Allowance {
 
   /** `lateByMs`: what it took beyond what had been predicted; negative where it took less. */
   observe(lateByMs: number): void {
-    if (lateByMs > this.#ms) this.#ms = Math.min(this.#ms + stepMs * heldShare, lateByMs, longestAllowanceMs);
-    else this.#ms = Math.max(this.#ms - stepMs * (1 - heldShare), 0);
+    if (lateByMs > this.#ms) this.#ms = Math.min(this.#ms + stepMs * this.#heldShare, lateByMs, longestAllowanceMs);
+    else this.#ms = Math.max(this.#ms - stepMs * (1 - this.#heldShare), 0);
   }
 }

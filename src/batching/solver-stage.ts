@@ -39,7 +39,7 @@ export interface SolverCall {
 /** A call's claim on the solver, from its admission to its end. */
 export interface SolverPlace {
   readonly call: SolverCall;
-  /** What it takes a thread where all goes well. */
+  /** What it typically takes a thread to the end. */
   readonly ownMs: number;
   /** What it takes a thread on average. */
   readonly costMs: number;
@@ -82,8 +82,10 @@ const keptClasses = 1024;
 interface ClassTimes {
   /** In no order: the oldest is overwritten. */
   readonly runs: number[];
+  /** The same, as if none had been cut short. */
+  readonly whole: number[];
   count: number;
-  quickMs: number;
+  typicalMs: number;
   meanMs: number;
   atMs: number;
 }
@@ -97,11 +99,22 @@ const wayBackMs = 1;
 /** What an outlook is counted to have been short of where the call had to be given up, at least. */
 const leastMissMs = 5;
 
+/** Share of the time left that a solver which gives what it has may take, less what it overran by lately, and the least share; the rest is for the way back. */
+const solveShare = 0.8;
+const leastSolveShare = 0.6;
+/** Share of the answers cut short that are there when they should be. */
+const heldShare = 0.9;
+/** What was cut short is thought to take so many times as long to its end. */
+const cutFactor = 1.5;
+/** Gap, as a share of the objective, below which an auction ends by itself. */
+const provenShare = 1e-4;
+
 export class SolverStage {
   readonly #options: SolverStageOptions;
   readonly #room: WaitingRoom<SolveTicket>;
   readonly #times = new Map<number, ClassTimes>();
   readonly #allowance = new Allowance();
+  readonly #overrun = new Allowance(heldShare);
   #comingMs = 0;
   /** What the pool has, in the order of handing in. */
   readonly #solving: Solving[] = [];
@@ -152,7 +165,13 @@ export class SolverStage {
     const waitMs = (aheadMs + this.#solvingMs(nowMs) + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
     const shortMs = waitMs > 0 ? Math.min(allowanceMs, waitMs) : 0;
     const leanMs = mustFinish ? ownMs : leanShare * ownMs;
-    return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, ownMs) + wayBackMs;
+    return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, this.#neededMs(mustFinish, ownMs)) + wayBackMs;
+  }
+
+  /** Milliseconds that a solver which gives what it has may take from now, if its answer is to be with the caller at `deadlineMs`. */
+  budgetMs(deadlineMs: number): number {
+    const leftMs = Math.max(deadlineMs - this.#options.clock.nowMs(), 0);
+    return Math.max(solveShare * leftMs - this.#overrun.ms, leastSolveShare * leftMs);
   }
 
   /** Claims a place for a call that goes to the engine first. Throws QUEUE_FULL. Whoever has it must `leave` it. */
@@ -264,6 +283,11 @@ export class SolverStage {
     place.state = 'left';
   }
 
+  /** What a call must have left when a thread begins: where the solver gives what it has, enough for a budget of `ownMs`. */
+  #neededMs(mustFinish: boolean, ownMs: number): number {
+    return mustFinish ? ownMs : (ownMs + this.#overrun.ms) / solveShare;
+  }
+
   #leaveComing(place: SolverPlace): void {
     if (place.state !== 'coming') return;
     this.#comingMs -= place.costMs;
@@ -300,8 +324,11 @@ export class SolverStage {
     else this.#large++;
     let result: HardResult | null = null;
     let failure: CoordinatorError | null = null;
+    let budgetMs: number | null = null;
     try {
-      result = await solver.solve(ticket.problem(), { signal, deadlineMs });
+      const problem = ticket.problem();
+      ({ budgetMs } = problem);
+      result = await solver.solve(problem, { signal, deadlineMs });
     } catch (thrown) {
       failure = CoordinatorError.from(thrown);
     }
@@ -309,14 +336,21 @@ export class SolverStage {
     else this.#large--;
     const endedMs = clock.nowMs();
     this.#endSolving(solving, endedMs);
+    if (budgetMs !== null && result?.solver !== 'exact') this.#overrun.observe(endedMs - startedMs - budgetMs);
     // Small ones are answered several together: how long each took is known only of those that had a thread to themselves.
     if (isAlone || (!isSmall && solving.begunMs !== null)) {
       // One that was cut off would have taken longer still.
       const tookMs = endedMs - (solving.begunMs ?? startedMs);
-      if (result !== null || tookMs > place.costMs) this.#learn(place.call, tookMs, endedMs);
+      if (result !== null || tookMs > place.costMs)
+        this.#learn(place.call, tookMs, result === null || isCut(result), endedMs);
     }
-    if (result !== null) this.#allowance.observe(endedMs - ticket.predictedMs);
-    else if (endedByDeadline(signal, endedMs, deadlineMs)) this.#observeMiss(ticket, endedMs);
+    if (result !== null) {
+      // One that began late is cut short, and in time all the same.
+      const wholeMs = isCut(result)
+        ? (solving.begunMs ?? startedMs) + this.#neededMs(place.call.mustFinish, place.ownMs)
+        : 0;
+      this.#allowance.observe(Math.max(endedMs, wholeMs) - ticket.predictedMs);
+    } else if (endedByDeadline(signal, endedMs, deadlineMs)) this.#observeMiss(ticket, endedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);
@@ -398,21 +432,27 @@ export class SolverStage {
     }
     const ageMs = this.#options.clock.nowMs() - known.atMs;
     const believed = ageMs <= believedForMs ? 1 : 2 ** (1 - ageMs / believedForMs);
-    return { ownMs: Math.max(known.quickMs * believed, leastMs), costMs: Math.max(known.meanMs, leastMs) };
+    return { ownMs: Math.max(known.typicalMs * believed, leastMs), costMs: Math.max(known.meanMs, leastMs) };
   }
 
-  #learn({ agentCount, taskCount }: SolverCall, ms: number, nowMs: number): void {
+  #learn({ agentCount, taskCount }: SolverCall, ms: number, isCutShort: boolean, nowMs: number): void {
     const code = classOf(agentCount, taskCount);
-    const times = this.#times.get(code) ?? { runs: [], count: 0, quickMs: 0, meanMs: 0, atMs: 0 };
-    times.runs[times.count++ % keptSolves] = ms;
-    const ascending = times.runs.toSorted((a, b) => a - b);
-    times.quickMs = ascending[Math.floor((ascending.length - 1) / 4)]!;
-    times.meanMs = ascending.reduce((sum, each) => sum + each, 0) / ascending.length;
+    const times = this.#times.get(code) ?? { runs: [], whole: [], count: 0, typicalMs: 0, meanMs: 0, atMs: 0 };
+    const at = times.count++ % keptSolves;
+    times.runs[at] = ms;
+    times.whole[at] = isCutShort ? cutFactor * ms : ms;
+    times.typicalMs = times.whole.toSorted((a, b) => a - b)[Math.floor((times.whole.length - 1) / 2)]!;
+    times.meanMs = times.runs.reduce((sum, each) => sum + each, 0) / times.runs.length;
     times.atMs = nowMs;
     this.#times.delete(code);
     this.#times.set(code, times);
     if (this.#times.size > keptClasses) this.#times.delete(this.#times.keys().next().value!);
   }
+}
+
+/** Whether an answer is what its solver had when its time was up. */
+function isCut({ solver, upperBound, objective }: HardResult): boolean {
+  return solver === 'auction' && upperBound - objective > provenShare * Math.abs(objective);
 }
 
 function classOf(agentCount: number, taskCount: number): number {

@@ -25,7 +25,12 @@ interface Solved {
   readonly controller: AbortController;
 }
 
-function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 10, threadsForLarge = 1) {
+function setUp(
+  limits: Partial<RoomLimits> = {},
+  solveMs: () => number = () => 10,
+  threadsForLarge = 1,
+  answer: () => HardResult = () => ({ taskOfAgent: new Int32Array(1) }) as unknown as HardResult,
+) {
   const clock = new VirtualClock(1000);
   const metrics = createMetrics(new Registry());
   const started: HardProblem[] = [];
@@ -41,7 +46,7 @@ function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 1
         await new Promise<void>((resolve) => void clock.after(solveMs(), resolve));
       })();
       running = ended;
-      return ended.then(() => ({ taskOfAgent: new Int32Array(1) }) as unknown as HardResult);
+      return ended.then(answer);
     },
   };
   const stage = new SolverStage({ solver: pool, clock, metrics, threads: 2, limits: { maxQueue: 100, ...limits } });
@@ -76,6 +81,17 @@ function setUp(limits: Partial<RoomLimits> = {}, solveMs: () => number = () => 1
   const shed = async (reason: string): Promise<number> =>
     (await metrics.shed.get()).values.find(({ labels }) => labels.reason === reason)?.value ?? 0;
   return { clock, stage, started, order, solve, callOf, shed };
+}
+
+/** An answer by budget, cut short or not. */
+function cutShort(isCut: boolean): HardResult {
+  const solver = isCut ? 'auction' : 'exact';
+  return {
+    taskOfAgent: new Int32Array(1),
+    objective: 10,
+    upperBound: isCut ? 11 : 10,
+    solver,
+  } as unknown as HardResult;
 }
 
 const codeOf = ({ outcome }: Solved) => (outcome instanceof CoordinatorError ? outcome.code : null);
@@ -185,7 +201,8 @@ describe('the outlook of a newcomer', () => {
     for (let i = 0; i < 3; i++) solve('a');
     const outlook = (mustFinish: boolean, shortMs: number) => stage.afterMs(callOf({ mustFinish }), 10, 0, shortMs);
     expect([0, 4, 8].map((shortMs) => outlook(true, shortMs) - outlook(true, 0))).toEqual([0, 4, 8]);
-    expect([0, 4, 8].map((shortMs) => outlook(false, shortMs) - outlook(true, 0))).toEqual([0, 0, 3]);
+    // It takes eight tenths of what is left: 12.5 ms for a budget of 10.
+    expect([0, 4, 8].map((shortMs) => outlook(false, shortMs) - outlook(true, 0))).toEqual([2.5, 2.5, 3]);
   });
 
   it('counts only what is left of a problem that a thread is at', async () => {
@@ -205,6 +222,29 @@ describe('the outlook of a newcomer', () => {
     expect(stage.admit(callOf()).ownMs).toBe(80);
     await clock.advanceAsync(5000);
     expect(stage.admit(callOf()).ownMs).toBe(5);
+  });
+
+  it('does not think problems shorter for having been cut short', async () => {
+    const whole = setUp(
+      {},
+      () => 12,
+      1,
+      () => cutShort(false),
+    );
+    const cut = setUp(
+      {},
+      () => 12,
+      1,
+      () => cutShort(true),
+    );
+    for (const { clock, solve } of [whole, cut]) {
+      for (let i = 0; i < 8; i++) {
+        solve('a', { mustFinish: false });
+        await clock.advanceAsync(20);
+      }
+    }
+    expect(whole.stage.admit(whole.callOf()).ownMs).toBe(12);
+    expect(cut.stage.admit(cut.callOf())).toMatchObject({ ownMs: 18, costMs: 12 });
   });
 
   it('refuses what needs no engine and would be late, but tries where nothing else is solved', () => {
@@ -268,6 +308,93 @@ async function pacedCalls(load: number, count: number): Promise<{ readonly refus
   await Promise.all(calls);
   return { refused, late };
 }
+
+describe('the time of a solver that gives what it has', () => {
+  it('is eight tenths of what is left, less what it overran by lately, and six tenths at least', async () => {
+    const { clock, stage } = setUp();
+    expect(stage.budgetMs(clock.nowMs() + 50)).toBe(40);
+    expect(stage.budgetMs(clock.nowMs() - 1)).toBe(0);
+    const {
+      clock: slowClock,
+      stage: slow,
+      callOf,
+    } = setUp(
+      {},
+      () => 26,
+      1,
+      () => cutShort(true),
+    );
+    const solveOnce = async (): Promise<void> => {
+      const place = slow.admit(callOf({ mustFinish: false }));
+      const problem = (): HardProblem => ({ ...plainHardProblem(1, new Float32Array(1), 'AUTO'), budgetMs: 20 });
+      const solved = slow.solve(place, problem, new AbortController().signal);
+      await slowClock.advanceAsync(30);
+      await solved;
+      slow.leave(place);
+    };
+    for (let i = 0; i < 30; i++) await solveOnce();
+    expect(slow.budgetMs(slowClock.nowMs() + 50)).toBeCloseTo(40 - 6, 1);
+    expect(slow.budgetMs(slowClock.nowMs() + 10)).toBe(6);
+  });
+
+  /** Calls at twice what two threads can do, each of 4 to 16 ms to the end, cut short at their budgets or 0 to 4 ms later. */
+  it('is enough for half of the answers to be whole, and hardly any to be late, under twice the load for as long as it lasts (seed 11)', async () => {
+    const clock = new VirtualClock(1000);
+    const random = randomFrom(11);
+    const freeAtMs = [0, 0];
+    const pool = {
+      expectedMs: () => 10,
+      threadsFor: () => 2,
+      solve: async (problem: HardProblem): Promise<HardResult> => {
+        const thread = freeAtMs[0]! <= freeAtMs[1]! ? 0 : 1;
+        const beginMs = Math.max(freeAtMs[thread]!, clock.nowMs());
+        const leftMs = problem.budgetMs! - (beginMs - clock.nowMs());
+        const wholeMs = 4 + 12 * random();
+        const isCut = wholeMs > leftMs;
+        const endMs = beginMs + (isCut ? Math.max(leftMs, 1) + 4 * random() : wholeMs);
+        freeAtMs[thread] = endMs;
+        await new Promise<void>((resolve) => void clock.after(endMs - clock.nowMs(), resolve));
+        return cutShort(isCut);
+      },
+    };
+    const metrics = createMetrics(new Registry());
+    const stage = new SolverStage({ solver: pool, clock, metrics, threads: 2, limits: { maxQueue: 100 } });
+    const count = { refused: 0, late: 0, whole: 0, cut: 0 };
+    const call = async (counts: boolean): Promise<void> => {
+      const deadlineMs = clock.nowMs() + 50;
+      const sizes = { agentCount: size, taskCount: size, bytes: 0 };
+      const place = stage.admit({ ...sizes, tenant: '', priority: 'NORMAL', deadlineMs, mustFinish: false });
+      const problem = (): HardProblem => ({
+        ...plainHardProblem(1, new Float32Array(1), 'AUTO'),
+        budgetMs: stage.budgetMs(deadlineMs),
+      });
+      try {
+        if (place.afterMs > 50) throw new CoordinatorError('PREDICTED_LATE', 'at admission');
+        const { solver } = await stage.solve(place, problem, new AbortController().signal);
+        // The way back takes 1 ms.
+        if (!counts) return;
+        if (clock.nowMs() > deadlineMs - 1) count.late++;
+        else count[solver === 'exact' ? 'whole' : 'cut']++;
+      } catch {
+        if (counts) count.refused++;
+      } finally {
+        stage.leave(place);
+      }
+    };
+    const calls: Promise<void>[] = [];
+    for (let sent = 0; sent < 3000; sent++) {
+      calls.push(call(sent >= 1000));
+      await clock.advanceAsync(2.5);
+    }
+    await clock.advanceAsync(1000);
+    await Promise.all(calls);
+    const answered = count.whole + count.cut + count.late;
+    expect(answered + count.refused).toBe(2000);
+    expect(answered).toBeGreaterThan(900);
+    expect(count.whole).toBeGreaterThan(0.5 * answered);
+    expect(count.late).toBeLessThan(0.02 * answered);
+  });
+});
 
 describe('calls at equal distances', () => {
   for (const load of [0.5, 0.8]) {

@@ -23,7 +23,7 @@ channel.onmessage = ({ data }) => {
   if (data === 'here' && waiting !== null) meet();
   else if (data === 'met') meet();
 };
-parentPort.on('message', (items) => {
+parentPort.on('message', ({ items }) => {
   for (const item of items) {
     if (typeof item === 'number') answer(item);
     else {
