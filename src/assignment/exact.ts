@@ -154,11 +154,16 @@ function finish(reduction: Reduction, state: PricedAssignment, meter: WorkMeter,
 
 /** The cheaper of what a stopped solver had reached and of what it kept before, the rest decided; where much would have to be, what it kept. */
 function completed(reduction: Reduction, state: PricedAssignment): Int32Array {
-  const { columnOfRow, kept, price } = state;
-  if (kept !== null) decideRest(reduction, price, kept);
+  const { columnOfRow, kept, price, room } = state;
   let undecided = 0;
   for (const column of columnOfRow) if (column === -1) undecided++;
-  if (kept !== null && !areFew(undecided, columnOfRow.length)) return kept;
+  if (kept !== null && undecided > 0) {
+    decideRest(reduction, price, kept);
+    let open = 0;
+    for (const places of room) if (places > 0) open++;
+    if (!areFew(undecided, columnOfRow.length, open)) return kept;
+  }
   decideRest(reduction, price, columnOfRow);
-  return kept !== null && costOf(reduction, kept) < costOf(reduction, columnOfRow) ? kept : columnOfRow;
+  if (kept === null || undecided === 0) return columnOfRow;
+  return costOf(reduction, kept) < costOf(reduction, columnOfRow) ? kept : columnOfRow;
 }

@@ -2,13 +2,16 @@
 import { augmentToGreatest } from './augmentation.js';
 import type { Reduction } from './reduction.js';
 
-/** Undecided rows that are placed by chains: so large a share of all at most, and so many times all (by measurement; a millisecond or some). */
+/** Undecided rows that are placed by chains: so large a share of all at most, and with all rows and free columns no more reads of a cost, at worst. */
 const chainedShare = 1 / 8;
-const maxChainReads = 2 ** 18;
+const maxChainReads = 2 ** 24;
 
-/** Whether so many undecided rows are few enough for chains. These lose half of what free places do where utilities are distances, an eighth where they are noise. */
-export function areFew(undecided: number, rows: number): boolean {
-  return undecided <= Math.min(chainedShare * rows, maxChainReads / rows);
+/**
+ * Whether so many undecided rows are few enough for chains, with so many columns that have room. Chains lose half of what free places do where
+ * utilities are distances, an eighth where they are noise.
+ */
+export function areFew(undecided: number, rows: number, open: number): boolean {
+  return undecided <= chainedShare * rows && undecided * rows * open <= maxChainReads;
 }
 
 /**
@@ -25,7 +28,9 @@ export function decideRest(reduction: Reduction, price: Float64Array, columnOfRo
     if (column < 0) undecided.push(row);
     else if (column < idleColumn) left[column]!--;
   }
-  if (!areFew(undecided.length, columnOfRow.length)) fillFree(reduction, price, columnOfRow, left);
+  let open = 0;
+  for (const places of left) if (places > 0) open++;
+  if (!areFew(undecided.length, columnOfRow.length, open)) fillFree(reduction, price, columnOfRow, left);
   else if (undecided.length > 0) new Insertion(reduction, columnOfRow, left).insert(undecided);
   leaveIdle(columnOfRow, idleColumn);
   if (!reduction.idleAllowed) augmentToGreatest(reduction, columnOfRow, left);

@@ -113,6 +113,7 @@ export class SolverThread {
    * are copied to shared memory where they fit; the utility of one that is not retained is transferred.
    */
   send(tasks: readonly SolveTask[], nowMs: number): void {
+    const sentMs = processMs();
     const transfer: ArrayBuffer[] = [];
     const items = tasks.map((task): SolveItem | number => {
       const slot = this.#occupy(task);
@@ -127,7 +128,7 @@ export class SolverThread {
       return { slot, problem: { ...problem, budgetMs: remainingMs } };
     });
     if (this.#messages++ === 0) this.#busySinceMs = nowMs;
-    this.#worker.postMessage({ sentMs: processMs(), items } satisfies SolveMessage, transfer);
+    this.#worker.postMessage({ sentMs, items } satisfies SolveMessage, transfer);
   }
 
   /** Tells the thread that nobody waits for `task` any more. */

@@ -76,7 +76,8 @@ for (let first = 0; first < rehearsedFirst; first++) rehearsed.next();
 port.on('message', ({ sentMs, items }: SolveMessage) => {
   const reply: SolverReply = items.map((item) => answer(item, sentMs));
   port.postMessage(reply);
-  if (nextRehearsal !== null) rehearseIn(idleMs);
+  if (nextRehearsal !== null) rehearseIn(Math.max(idleMs, beganMs + startMs - nowMs()));
 });
+const beganMs = nowMs();
 port.postMessage('ready' satisfies SolverReply);
 rehearseIn(startMs);

@@ -55,6 +55,8 @@ interface SolveTicket extends QueuedJob {
   readonly resolve: (result: HardResult) => void;
   readonly reject: (error: Error) => void;
   readonly predictedMs: number;
+  /** Of that, what it needs once a thread is free. */
+  readonly neededMs: number;
 }
 
 /** A problem that the pool has. */
@@ -102,11 +104,13 @@ const leastMissMs = 5;
 /** Share of the time left that a solver which gives what it has may take, less what it overran by lately, and the least share; the rest is for the way back. */
 const solveShare = 0.8;
 const leastSolveShare = 0.6;
+/** Of the time until its deadline, what is worth a call whose solver would take longer to its end. */
+const worthShare = 0.4;
 /** Share of the answers cut short that are there when they should be. */
 const heldShare = 0.9;
 /** What was cut short is thought to take so many times as long to its end. */
 const cutFactor = 1.5;
-/** Gap, as a share of the objective, below which an auction ends by itself. */
+/** A gap of no more than this share of the objective is no sign of haste: auctions end by themselves with a tenth of it. */
 const provenShare = 1e-4;
 
 export class SolverStage {
@@ -115,6 +119,8 @@ export class SolverStage {
   readonly #times = new Map<number, ClassTimes>();
   readonly #allowance = new Allowance();
   readonly #overrun = new Allowance(heldShare);
+  /** When an answer was cut short last. */
+  #cutAtMs = -Infinity;
   #comingMs = 0;
   /** What the pool has, in the order of handing in. */
   readonly #solving: Solving[] = [];
@@ -164,14 +170,17 @@ export class SolverStage {
     const aheadMs = this.#room.aheadMs({ tenant, priority, urgencyMs: urgencyOf(nowMs, deadlineMs) });
     const waitMs = (aheadMs + this.#solvingMs(nowMs) + this.#comingMs) / this.#lanesFor(agentCount, taskCount);
     const shortMs = waitMs > 0 ? Math.min(allowanceMs, waitMs) : 0;
-    const leanMs = mustFinish ? ownMs : leanShare * ownMs;
-    return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, this.#neededMs(mustFinish, ownMs)) + wayBackMs;
+    const usedMs = usedOf({ mustFinish, deadlineMs }, ownMs, nowMs);
+    const leanMs = mustFinish ? usedMs : leanShare * usedMs;
+    const neededMs = mustFinish ? ownMs : this.#leftFor(usedMs, nowMs);
+    return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, neededMs) + wayBackMs;
   }
 
   /** Milliseconds that a solver which gives what it has may take from now, if its answer is to be with the caller at `deadlineMs`. */
   budgetMs(deadlineMs: number): number {
-    const leftMs = Math.max(deadlineMs - this.#options.clock.nowMs(), 0);
-    return Math.max(solveShare * leftMs - this.#overrun.ms, leastSolveShare * leftMs);
+    const nowMs = this.#options.clock.nowMs();
+    const leftMs = Math.max(deadlineMs - nowMs, 0);
+    return Math.max(solveShare * leftMs - this.#overrunAt(nowMs), leastSolveShare * leftMs);
   }
 
   /** Claims a place for a call that goes to the engine first. Throws QUEUE_FULL. Whoever has it must `leave` it. */
@@ -227,6 +236,8 @@ export class SolverStage {
       const party: Party = { tenant, bytes, waiting: 0, started: false, account: null };
       this.#leaveComing(place);
       const predictedMs = nowMs + this.afterMs(call, ownMs, 0, 0) - wayBackMs;
+      const usedMs = usedOf(call, ownMs, nowMs);
+      const neededMs = call.mustFinish ? ownMs : this.#leftFor(usedMs, nowMs);
       // On an idle pool an estimate that is out of date is tried.
       const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
       const abort = (): void => {
@@ -255,6 +266,7 @@ export class SolverStage {
         problem,
         signal,
         predictedMs,
+        neededMs,
         resolve: (result) => {
           settle();
           resolve(result);
@@ -283,9 +295,13 @@ export class SolverStage {
     place.state = 'left';
   }
 
-  /** What a call must have left when a thread begins: where the solver gives what it has, enough for a budget of `ownMs`. */
-  #neededMs(mustFinish: boolean, ownMs: number): number {
-    return mustFinish ? ownMs : (ownMs + this.#overrun.ms) / solveShare;
+  /** What must be left for `budgetMs` to be so much. */
+  #leftFor(budgetMs: number, nowMs: number): number {
+    return Math.min((budgetMs + this.#overrunAt(nowMs)) / solveShare, budgetMs / leastSolveShare);
+  }
+
+  #overrunAt(nowMs: number): number {
+    return this.#overrun.ms * believedAfter(nowMs - this.#cutAtMs);
   }
 
   #leaveComing(place: SolverPlace): void {
@@ -324,10 +340,9 @@ export class SolverStage {
     else this.#large++;
     let result: HardResult | null = null;
     let failure: CoordinatorError | null = null;
-    let budgetMs: number | null = null;
+    let problem: PosedProblem | null = null;
     try {
-      const problem = ticket.problem();
-      ({ budgetMs } = problem);
+      problem = ticket.problem();
       result = await solver.solve(problem, { signal, deadlineMs });
     } catch (thrown) {
       failure = CoordinatorError.from(thrown);
@@ -336,21 +351,20 @@ export class SolverStage {
     else this.#large--;
     const endedMs = clock.nowMs();
     this.#endSolving(solving, endedMs);
-    if (budgetMs !== null && result?.solver !== 'exact') this.#overrun.observe(endedMs - startedMs - budgetMs);
+    const isOver = endedByDeadline(signal, endedMs, deadlineMs);
+    const isCut = problem !== null && (result !== null || isOver) && wasCut(problem, result);
+    if (isCut) this.#observeCut(problem!, startedMs, endedMs, deadlineMs);
     // Small ones are answered several together: how long each took is known only of those that had a thread to themselves.
     if (isAlone || (!isSmall && solving.begunMs !== null)) {
       // One that was cut off would have taken longer still.
       const tookMs = endedMs - (solving.begunMs ?? startedMs);
-      if (result !== null || tookMs > place.costMs)
-        this.#learn(place.call, tookMs, result === null || isCut(result), endedMs);
+      if (result !== null || tookMs > place.costMs) this.#learn(place.call, tookMs, isCut || result === null, endedMs);
     }
     if (result !== null) {
       // One that began late is cut short, and in time all the same.
-      const wholeMs = isCut(result)
-        ? (solving.begunMs ?? startedMs) + this.#neededMs(place.call.mustFinish, place.ownMs)
-        : 0;
-      this.#allowance.observe(Math.max(endedMs, wholeMs) - ticket.predictedMs);
-    } else if (endedByDeadline(signal, endedMs, deadlineMs)) this.#observeMiss(ticket, endedMs);
+      const lateMs = isCut ? Math.max(endedMs, (solving.begunMs ?? startedMs) + ticket.neededMs) : endedMs;
+      this.#allowance.observe(lateMs - ticket.predictedMs);
+    } else if (isOver) this.#observeMiss(ticket, endedMs);
     this.#pump();
     if (result !== null) ticket.resolve(result);
     else if (failure !== null) ticket.reject(failure);
@@ -373,6 +387,13 @@ export class SolverStage {
       next.begunMs = nowMs;
       return;
     }
+  }
+
+  /** Only where the deadline, not the caller, said how long it might take. */
+  #observeCut({ budgetMs }: PosedProblem, startedMs: number, endedMs: number, deadlineMs: number): void {
+    if (budgetMs === null || budgetMs < leastSolveShare * (deadlineMs - startedMs)) return;
+    this.#overrun.observe(endedMs - startedMs - budgetMs);
+    this.#cutAtMs = endedMs;
   }
 
   /** It was let in on an outlook that did not hold. */
@@ -430,8 +451,7 @@ export class SolverStage {
       const expectedMs = Math.max(this.#options.solver.expectedMs(agentCount, taskCount), leastMs);
       return { ownMs: expectedMs, costMs: expectedMs };
     }
-    const ageMs = this.#options.clock.nowMs() - known.atMs;
-    const believed = ageMs <= believedForMs ? 1 : 2 ** (1 - ageMs / believedForMs);
+    const believed = believedAfter(this.#options.clock.nowMs() - known.atMs);
     return { ownMs: Math.max(known.typicalMs * believed, leastMs), costMs: Math.max(known.meanMs, leastMs) };
   }
 
@@ -450,9 +470,27 @@ export class SolverStage {
   }
 }
 
-/** Whether an answer is what its solver had when its time was up. */
-function isCut({ solver, upperBound, objective }: HardResult): boolean {
-  return solver === 'auction' && upperBound - objective > provenShare * Math.abs(objective);
+/** What a call asks of a thread: to the end, or as much of that as is worth having. */
+function usedOf(
+  { mustFinish, deadlineMs }: Pick<SolverCall, 'mustFinish' | 'deadlineMs'>,
+  ownMs: number,
+  nowMs: number,
+): number {
+  return mustFinish ? ownMs : Math.min(ownMs, worthShare * Math.max(deadlineMs - nowMs, 0));
+}
+
+/** How much of what was measured so long ago is still believed. */
+function believedAfter(ageMs: number): number {
+  return ageMs <= believedForMs ? 1 : 2 ** (1 - ageMs / believedForMs);
+}
+
+/** Whether an answer, or none at the deadline, is what the solver had when its time was up. */
+function wasCut({ solver }: PosedProblem, result: HardResult | null): boolean {
+  if (solver !== 'AUTO' && solver !== 'AUCTION') return false;
+  if (result === null) return true;
+  if (result.solver === 'greedy') return true;
+  const { upperBound, objective, changeLimited } = result;
+  return result.solver === 'auction' && !changeLimited && upperBound - objective > provenShare * Math.abs(objective);
 }
 
 function classOf(agentCount: number, taskCount: number): number {

@@ -67,7 +67,7 @@ function setUp(
     const solved: Solved = { name, outcome: null, place, controller };
     const problem = (): HardProblem => {
       order.push(name);
-      return plainHardProblem(1, new Float32Array(1), 'EXACT');
+      return plainHardProblem(1, new Float32Array(1), options.mustFinish === false ? 'AUTO' : 'EXACT');
     };
     stage
       .solve(place, problem, controller.signal)
@@ -325,7 +325,7 @@ describe('the time of a solver that gives what it has', () => {
       () => cutShort(true),
     );
     const solveOnce = async (): Promise<void> => {
-      const place = slow.admit(callOf({ mustFinish: false }));
+      const place = slow.admit(callOf({ mustFinish: false, deadlineMs: slowClock.nowMs() + 30 }));
       const problem = (): HardProblem => ({ ...plainHardProblem(1, new Float32Array(1), 'AUTO'), budgetMs: 20 });
       const solved = slow.solve(place, problem, new AbortController().signal);
       await slowClock.advanceAsync(30);
@@ -335,6 +335,34 @@ describe('the time of a solver that gives what it has', () => {
     for (let i = 0; i < 30; i++) await solveOnce();
     expect(slow.budgetMs(slowClock.nowMs() + 50)).toBeCloseTo(40 - 6, 1);
     expect(slow.budgetMs(slowClock.nowMs() + 10)).toBe(6);
+    // With nothing cut short any more it is forgotten.
+    await slowClock.advanceAsync(5000);
+    expect(slow.budgetMs(slowClock.nowMs() + 50)).toBeGreaterThan(39);
+  });
+
+  it('never has a lone call refused whose problem takes longer than its deadline (seed 3)', async () => {
+    const random = randomFrom(3);
+    let budget = 0;
+    const { clock, stage, callOf } = setUp(
+      {},
+      () => budget + 8 * random(),
+      2,
+      () => cutShort(true),
+    );
+    const outlooks: number[] = [];
+    for (let i = 0; i < 100; i++) {
+      const deadlineMs = clock.nowMs() + 60;
+      const place = stage.admit(callOf({ mustFinish: false, deadlineMs }));
+      outlooks.push(place.afterMs);
+      budget = stage.budgetMs(deadlineMs);
+      const problem = (): HardProblem => ({ ...plainHardProblem(1, new Float32Array(1), 'AUTO'), budgetMs: budget });
+      const solved = stage.solve(place, problem, new AbortController().signal);
+      await clock.advanceAsync(100);
+      await solved;
+      stage.leave(place);
+    }
+    expect(Math.max(...outlooks)).toBeLessThan(55);
+    expect(Math.max(...outlooks.slice(10))).toBeGreaterThan(30);
   });
 
   /** Calls at twice what two threads can do, each of 4 to 16 ms to the end, cut short at their budgets or 0 to 4 ms later. */
