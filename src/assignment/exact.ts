@@ -159,9 +159,7 @@ function completed(reduction: Reduction, state: PricedAssignment): Int32Array {
   for (const column of columnOfRow) if (column === -1) undecided++;
   if (kept !== null && undecided > 0) {
     decideRest(reduction, price, kept);
-    let open = 0;
-    for (const places of room) if (places > 0) open++;
-    if (!areFew(undecided, columnOfRow.length, open)) return kept;
+    if (!areFew(undecided, columnOfRow.length, room)) return kept;
   }
   decideRest(reduction, price, columnOfRow);
   if (kept === null || undecided === 0) return columnOfRow;

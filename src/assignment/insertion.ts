@@ -7,17 +7,19 @@ const chainedShare = 1 / 8;
 const maxChainReads = 2 ** 24;
 
 /**
- * Whether so many undecided rows are few enough for chains, with so many columns that have room. Chains lose half of what free places do where
+ * Whether so many undecided rows of so many are few enough for chains, with the free places `left` [m]. Chains lose half of what free places do where
  * utilities are distances, an eighth where they are noise.
  */
-export function areFew(undecided: number, rows: number, open: number): boolean {
+export function areFew(undecided: number, rows: number, left: Int32Array): boolean {
+  let open = 0;
+  for (const places of left) if (places > 0) open++;
   return undecided <= chainedShare * rows && undecided * rows * open <= maxChainReads;
 }
 
 /**
  * Makes what a stopped solver had reached, `columnOfRow` [n] (-1: undecided, m: idle), an answer in place (-1: idle) that is allowed, and of greatest
  * cardinality where idling is not: undecided rows are placed one after the other, few of them by chains, many by the
- * free place of least cost + `price` [m]; nobody for what costs more than idling where that is allowed. O(n m) where every pair is available.
+ * free place of least cost + `price` [m]; nobody for what costs more than idling where that is allowed. O(n m) and `maxChainReads` where every pair is available.
  */
 export function decideRest(reduction: Reduction, price: Float64Array, columnOfRow: Int32Array): void {
   const left = reduction.capacities.slice();
@@ -28,9 +30,7 @@ export function decideRest(reduction: Reduction, price: Float64Array, columnOfRo
     if (column < 0) undecided.push(row);
     else if (column < idleColumn) left[column]!--;
   }
-  let open = 0;
-  for (const places of left) if (places > 0) open++;
-  if (!areFew(undecided.length, columnOfRow.length, open)) fillFree(reduction, price, columnOfRow, left);
+  if (!areFew(undecided.length, columnOfRow.length, left)) fillFree(reduction, price, columnOfRow, left);
   else if (undecided.length > 0) new Insertion(reduction, columnOfRow, left).insert(undecided);
   leaveIdle(columnOfRow, idleColumn);
   if (!reduction.idleAllowed) augmentToGreatest(reduction, columnOfRow, left);

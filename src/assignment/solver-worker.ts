@@ -73,11 +73,11 @@ function rehearseIn(ms: number): void {
 if (platform() === 'linux') setPriority(solverNiceness);
 
 for (let first = 0; first < rehearsedFirst; first++) rehearsed.next();
+const readyMs = nowMs();
 port.on('message', ({ sentMs, items }: SolveMessage) => {
   const reply: SolverReply = items.map((item) => answer(item, sentMs));
   port.postMessage(reply);
-  if (nextRehearsal !== null) rehearseIn(Math.max(idleMs, beganMs + startMs - nowMs()));
+  if (nextRehearsal !== null) rehearseIn(Math.max(idleMs, readyMs + startMs - nowMs()));
 });
-const beganMs = nowMs();
 port.postMessage('ready' satisfies SolverReply);
 rehearseIn(startMs);

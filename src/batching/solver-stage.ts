@@ -172,7 +172,7 @@ export class SolverStage {
     const shortMs = waitMs > 0 ? Math.min(allowanceMs, waitMs) : 0;
     const usedMs = usedOf({ mustFinish, deadlineMs }, ownMs, nowMs);
     const leanMs = mustFinish ? usedMs : leanShare * usedMs;
-    const neededMs = mustFinish ? ownMs : this.#leftFor(usedMs, nowMs);
+    const neededMs = this.#neededMs(mustFinish, usedMs, nowMs);
     return Math.max(waitMs - engineMs, 0) + Math.max(shortMs + leanMs, neededMs) + wayBackMs;
   }
 
@@ -237,9 +237,8 @@ export class SolverStage {
       this.#leaveComing(place);
       const predictedMs = nowMs + this.afterMs(call, ownMs, 0, 0) - wayBackMs;
       const usedMs = usedOf(call, ownMs, nowMs);
-      const neededMs = call.mustFinish ? ownMs : this.#leftFor(usedMs, nowMs);
       // On an idle pool an estimate that is out of date is tried.
-      const leastMs = this.isIdle ? -Infinity : call.mustFinish ? ownMs : leastShare * ownMs;
+      const leastMs = this.isIdle ? -Infinity : call.mustFinish ? usedMs : leastShare * usedMs;
       const abort = (): void => {
         if (place.state !== 'waiting') return;
         const abortedMs = clock.nowMs();
@@ -266,7 +265,7 @@ export class SolverStage {
         problem,
         signal,
         predictedMs,
-        neededMs,
+        neededMs: this.#neededMs(call.mustFinish, usedMs, nowMs),
         resolve: (result) => {
           settle();
           resolve(result);
@@ -295,9 +294,10 @@ export class SolverStage {
     place.state = 'left';
   }
 
-  /** What must be left for `budgetMs` to be so much. */
-  #leftFor(budgetMs: number, nowMs: number): number {
-    return Math.min((budgetMs + this.#overrunAt(nowMs)) / solveShare, budgetMs / leastSolveShare);
+  /** What must be left when a thread begins: `usedMs`, or so much that `budgetMs` is as much. */
+  #neededMs(mustFinish: boolean, usedMs: number, nowMs: number): number {
+    if (mustFinish) return usedMs;
+    return Math.min((usedMs + this.#overrunAt(nowMs)) / solveShare, usedMs / leastSolveShare);
   }
 
   #overrunAt(nowMs: number): number {
@@ -353,7 +353,7 @@ export class SolverStage {
     this.#endSolving(solving, endedMs);
     const isOver = endedByDeadline(signal, endedMs, deadlineMs);
     const isCut = problem !== null && (result !== null || isOver) && wasCut(problem, result);
-    if (isCut) this.#observeCut(problem!, startedMs, endedMs, deadlineMs);
+    if (isCut) this.#observeCut(problem?.budgetMs ?? null, startedMs, endedMs, deadlineMs);
     // Small ones are answered several together: how long each took is known only of those that had a thread to themselves.
     if (isAlone || (!isSmall && solving.begunMs !== null)) {
       // One that was cut off would have taken longer still.
@@ -390,7 +390,7 @@ export class SolverStage {
   }
 
   /** Only where the deadline, not the caller, said how long it might take. */
-  #observeCut({ budgetMs }: PosedProblem, startedMs: number, endedMs: number, deadlineMs: number): void {
+  #observeCut(budgetMs: number | null, startedMs: number, endedMs: number, deadlineMs: number): void {
     if (budgetMs === null || budgetMs < leastSolveShare * (deadlineMs - startedMs)) return;
     this.#overrun.observe(endedMs - startedMs - budgetMs);
     this.#cutAtMs = endedMs;

@@ -148,6 +148,18 @@ describe('on the way to the solver', () => {
     expect(await shed('predicted_late')).toBe(1);
   });
 
+  it('one that may be cut short waits for its turn where others like it took longer than its deadline', async () => {
+    let solveMs = 200;
+    const { clock, solve } = setUp({}, () => solveMs);
+    solve('long');
+    await clock.advanceAsync(200);
+    solveMs = 12;
+    const short = ['b', 'c', 'd'].map((name) => solve(name, { mustFinish: false, deadlineMs: clock.nowMs() + 60 }));
+    await clock.advanceAsync(60);
+    expect(short.map(codeOf)).toEqual([null, null, null]);
+    expect(short.every(({ outcome }) => outcome !== null)).toBe(true);
+  });
+
   it('a full room refuses, or gives up the least urgent for one that is more urgent', async () => {
     const { clock, solve, stage, callOf, shed } = setUp({ maxQueue: 2 });
     for (const name of ['a', 'b', 'c']) solve(name, { deadlineMs: 1500 });
