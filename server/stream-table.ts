@@ -2,7 +2,7 @@
  * The open streams of an HTTP/2 session by their numbers. Node keeps them in a Map, and where streams overlap, as those of calls that wait for a batch do,
  * that Map keeps every call from dying young: roster.ts says how.
  */
-import type { ServerHttp2Session } from 'node:http2';
+import type { Http2Session } from 'node:http2';
 
 /** What Node asks of its Map. An object with many numbers that come and go is a hash table, which points to no other. */
 export class StreamTable<Stream> implements Map<number, Stream> {
@@ -68,7 +68,7 @@ function newTable<Stream>(): Record<number, Stream> {
 }
 
 /** False where this version of Node keeps them in a way that is not known here: it is left as it is. Before the session's first stream. */
-export function keepStreamsInTable(session: ServerHttp2Session): boolean {
+export function keepStreamsInTable(session: Http2Session): boolean {
   const name = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'state');
   if (name === undefined) return false;
   const state = (session as unknown as Record<symbol, { streams?: Partial<Map<number, unknown>> } | undefined>)[name];

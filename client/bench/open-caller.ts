@@ -1,10 +1,10 @@
 /**
  * An open loop from a process of its own: calls are sent when the schedule says so, whatever is still unanswered.
- * `node open-caller.js '{"address":…,"requestFiles":[…],"ratePerSecond":…,…}'` prints an OpenResult. Bytes go out and come in as they are.
+ * `node open-caller.js '{"address":…,"requestFiles":[…],"ratePerSecond":…,…}'` prints an OpenResult.
  */
 import { readFileSync } from 'node:fs';
-import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
-import { coordinatePath, rawClient } from './messages.js';
+import { BareConnection, framed } from './bare-connection.js';
+import { coordinatePath } from './messages.js';
 import { percentile } from './statistics.js';
 
 export interface OpenLoop {
@@ -14,6 +14,8 @@ export interface OpenLoop {
   /** Calls are sent at equal distances, over the connections in turn. */
   readonly ratePerSecond: number;
   readonly seconds: number;
+  /** Before them, with calls that are not counted: the first ones of a process run code that is not compiled yet. */
+  readonly leadInSeconds: number;
   /** Of each call, from the moment it is sent. */
   readonly deadlineMs: number;
   readonly connections: number;
@@ -46,89 +48,68 @@ export interface OpenResult {
 const refusals = ['PREDICTED_LATE', 'QUEUE_FULL', 'QUOTA_EXCEEDED'] as const;
 
 const job = JSON.parse(process.argv[2]!) as OpenLoop;
-const requests = job.requestFiles.map((file) => readFileSync(file));
-const clients = Array.from({ length: job.connections }, () => rawClient(job.address));
-const metadata = new Metadata();
-if (job.tenant !== undefined) metadata.set('tc-tenant', job.tenant);
-const scheduleMs = pacedTimes();
+const requests = job.requestFiles.map((file) => framed(readFileSync(file)));
+const metadata: Readonly<Record<string, string>> = job.tenant === undefined ? {} : { 'tc-tenant': job.tenant };
+const leadInCalls = Math.floor(job.ratePerSecond * job.leadInSeconds);
+const countedCalls = Math.floor(job.ratePerSecond * job.seconds);
 const goodMs: number[] = [];
 const refusedMs: number[] = [];
 const lagsMs: number[] = [];
 let late = 0;
 let failed = 0;
-const unchanged = (bytes: Buffer): Buffer => bytes;
 
-function pacedTimes(): number[] {
-  const count = Math.floor(job.ratePerSecond * job.seconds);
-  return Array.from({ length: count }, (_, index) => (1000 * index) / job.ratePerSecond);
-}
-
-function isRefusal(error: ServiceError): boolean {
-  const details = error.metadata.get('grpc-status-details-bin')[0];
-  return details instanceof Buffer && refusals.some((reason) => details.includes(reason));
+function count(tookMs: number, code: string, details: Buffer): void {
+  if (code === 'OK' && tookMs <= job.deadlineMs) goodMs.push(tookMs);
+  else if (refusals.some((reason) => details.includes(reason))) refusedMs.push(tookMs);
+  else if (code === 'OK' || code === 'DEADLINE_EXCEEDED') late++;
+  else failed++;
 }
 
 function send(index: number, done: () => void): void {
+  const connection = connections[index % connections.length]!;
+  const request = requests[index % requests.length]!;
   const sentMs = performance.now();
-  clients[index % clients.length]!.makeUnaryRequest(
-    coordinatePath,
-    unchanged,
-    unchanged,
-    requests[index % requests.length]!,
-    metadata,
-    { deadline: Date.now() + job.deadlineMs },
-    (error) => {
-      const tookMs = performance.now() - sentMs;
-      if (error === null && tookMs <= job.deadlineMs) goodMs.push(tookMs);
-      else if (error !== null && isRefusal(error)) refusedMs.push(tookMs);
-      else if (error === null || error.code === status.DEADLINE_EXCEEDED) late++;
-      else failed++;
-      done();
-    },
-  );
+  connection.call(coordinatePath, request, job.deadlineMs, metadata, ({ code, details }) => {
+    if (index >= leadInCalls) count(performance.now() - sentMs, code, details);
+    done();
+  });
 }
 
 /** Resolves when every call has ended. */
 function sendAll(): Promise<void> {
   return new Promise((resolve) => {
+    const calls = leadInCalls + countedCalls;
     let next = 0;
     let ended = 0;
     const done = (): void => {
-      if (++ended === scheduleMs.length) resolve();
+      if (++ended === calls) resolve();
     };
     const startMs = performance.now();
     const sendDue = (): void => {
-      while (next < scheduleMs.length) {
-        const waitMs = startMs + scheduleMs[next]! - performance.now();
+      while (next < calls) {
+        const waitMs = startMs + (1000 * next) / job.ratePerSecond - performance.now();
         if (waitMs > 0) {
           setTimeout(sendDue, waitMs);
           return;
         }
-        lagsMs.push(-waitMs);
+        if (next >= leadInCalls) lagsMs.push(-waitMs);
         send(next++, done);
       }
     };
     sendDue();
-    if (scheduleMs.length === 0) resolve();
+    if (calls === 0) resolve();
   });
 }
 
-await Promise.all(
-  clients.map(
-    (client) =>
-      new Promise<void>((resolve, reject) => {
-        client.waitForReady(Date.now() + 10_000, (error) => (error === undefined ? resolve() : reject(error)));
-      }),
-  ),
-);
+const connections = await Promise.all(Array.from({ length: job.connections }, () => BareConnection.open(job.address)));
 const cpuBefore = process.cpuUsage();
 const startedMs = performance.now();
 await sendAll();
 const { user, system } = process.cpuUsage(cpuBefore);
 const elapsedMs = performance.now() - startedMs;
-for (const client of clients) client.close();
+for (const connection of connections) connection.close();
 const result: OpenResult = {
-  sent: scheduleMs.length,
+  sent: countedCalls,
   good: goodMs.length,
   refused: refusedMs.length,
   late,

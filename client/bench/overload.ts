@@ -23,6 +23,8 @@ const connections = 4;
 /** Enough to keep the engine and the solvers busy, few enough that nothing waits long. */
 const closedCallers = 8;
 const warmUpSeconds = 4;
+/** Of each load, before what is counted. */
+const leadInSeconds = 1;
 /** Against one measurement of the other sections: a p99 needs calls. */
 const timesLonger = 1.5;
 
@@ -44,7 +46,7 @@ export const overload: Section = async (context) => {
       const job: ClosedLoop = {
         address: service.grpcAddress,
         requestFiles,
-        over: 'unary calls',
+        over: 'bare unary calls',
         callers: closedCallers,
         connections,
         seconds,
@@ -61,7 +63,8 @@ export const overload: Section = async (context) => {
     for (let round = 0; round < context.rounds; round++) rates.push((await closed(context.seconds)).ratePerSecond);
     capacity = median(rates);
     context.progress(`capacity: ${capacity.toFixed(0)}/s in a closed loop of ${closedCallers} callers`);
-    await open(1, context.seconds);
+    // The code that refuses, too.
+    await open(overload2, context.seconds);
     for (let round = 0; round < context.rounds; round++) {
       for (const load of loads) {
         await service.read();
@@ -107,8 +110,8 @@ export const overload: Section = async (context) => {
     method:
       `Engine: ${serviceEngine(context)}. \`distance\` policy, N=M=${count}, \`HARD\`, ${distinctRequests} different swarms. Capacity is the rate of ${closedCallers} callers without deadlines that each send the next call when they have ` +
       `the last answer. The load is then an open loop in a process of its own: calls are sent at equal distances (as ghz does with a rate) whatever is unanswered, over ${connections} connections in turn, each with a deadline of ${deadlineMs} ms. ` +
-      `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
-      'Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Loop is how far apart the ticks of a timer of 1 ms are in the server, waiting for a core included, busiest the most that its main thread computed at a stretch: ' +
+      `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, after ${leadInSeconds} s that is not counted, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
+      'The generator writes HTTP/2 frames without a gRPC library, so that little of what is measured is its own. Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Loop is how far apart the ticks of a timer of 1 ms are in the server, waiting for a core included, busiest the most that its main thread computed at a stretch: ' +
       'what a refusal waits for in the server; the rest of its time is the way and the generator. The second table is what a refusal may take on this machine: a server that gives everybody the same few bytes, ' +
       'from the same generator at the same rate, alone and while as many threads as there are cores compute at the priority of our solvers. Rates in calls a second, times in ms.',
     tables: [
@@ -178,7 +181,7 @@ function openLoop(
   ratePerSecond: number,
   seconds: number,
 ): Promise<OpenResult> {
-  const job: OpenLoop = { address, requestFiles, ratePerSecond, seconds, deadlineMs, connections };
+  const job: OpenLoop = { address, requestFiles, ratePerSecond, seconds, leadInSeconds, deadlineMs, connections };
   return inOwnProcess<OpenResult>('open-caller.js', job);
 }
 

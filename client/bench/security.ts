@@ -18,6 +18,8 @@ import { median } from './statistics.js';
 const callers = 32;
 const leastShare = 0.85;
 const warmUpSeconds = 4;
+/** Of each load, before what is counted. */
+const leadInSeconds = 1;
 
 /** Of what the server does when it has all it can do. */
 const pacedShare = 0.2;
@@ -230,7 +232,7 @@ async function isolationOfTenants(context: BenchContext): Promise<Part> {
       forSeconds: number,
       { grpcAddress: address } = service,
     ): Promise<OpenResult> => {
-      const loop = { address, requestFiles, deadlineMs, connections: 1, tenant };
+      const loop = { address, requestFiles, leadInSeconds, deadlineMs, connections: 1, tenant };
       const job: OpenLoop = { ...loop, ratePerSecond, seconds: forSeconds };
       return inOwnProcess<OpenResult>('open-caller.js', job);
     };
