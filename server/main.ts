@@ -3,7 +3,7 @@ import { setLogger } from '@grpc/grpc-js';
 import { ConfigError, formatAddress, loadConfig, type Config } from '../src/config.js';
 import { poolMessages } from './buffer-pool.js';
 import { endProcess } from './end-process.js';
-import { createLog, type Logger } from './log.js';
+import { createLog, type Logger, writtenOut } from './log.js';
 import { endYielding } from './start-priority.js';
 import { startServer, type RunningServer, type StartOptions } from './start.js';
 
@@ -71,10 +71,9 @@ export async function serve(
     const clean = failure === null && lostCalls === 0 && !forced;
     const exitCode =
       settingAtFault !== null ? serveExitCodes.usage : clean ? serveExitCodes.stopped : serveExitCodes.failed;
+    await writtenOut(log);
     // Output to a pipe may be on its way yet.
-    for (const stream of [process.stdout, process.stderr]) {
-      await new Promise<void>((written) => stream.write('', () => written()));
-    }
+    await new Promise<void>((written) => process.stderr.write('', () => written()));
     return endProcess(exitCode);
   } finally {
     stop.cancel();

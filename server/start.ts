@@ -13,7 +13,7 @@ import { coordinateMethod, rawCoordinatorService } from './definitions.js';
 import { GrpcServer, type TlsMaterial } from './grpc-server.js';
 import { Health } from './health.js';
 import { startAdminServer } from './http.js';
-import { createLog, type Logger } from './log.js';
+import { createLog, lostLogLines, type Logger } from './log.js';
 import { LogLevel } from './log-level.js';
 import { OpenStreams } from './open-streams.js';
 import { collectProcessMetrics } from './process-metrics.js';
@@ -95,6 +95,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   metrics.watchServing(() => (state.phase === 'serving' ? 1 : 0));
   metrics.watchOpenCalls(() => state.openCalls);
   metrics.watchUnreadBytes(() => unread.bytes);
+  metrics.watchLostLogLines(lostLogLines);
   const service = {
     core: () => core,
     state,

@@ -33,18 +33,18 @@ export type FailoverReason =
   'open_failed' | 'compile_failed' | 'execution_failed' | 'not_finite' | 'crash' | 'hang' | 'device_lost' | 'recovered';
 
 /** Says who knows the value, which is asked for at each scrape; until then it is 0. */
-export type WatchGauge = (read: () => number) => void;
+export type WatchNumber = (read: () => number) => void;
 
 export interface Metrics {
-  readonly watchServing: WatchGauge;
-  readonly watchOpenCalls: WatchGauge;
+  readonly watchServing: WatchNumber;
+  readonly watchOpenCalls: WatchNumber;
   readonly requestDuration: CallHistogram<'code'>;
   readonly stageDuration: CallHistogram<'stage'>;
   readonly batchSize: Histogram;
   readonly paddingRatio: Histogram;
   readonly queueDepth: Gauge;
   readonly queueBytes: Gauge;
-  readonly watchOldestWaitingSeconds: WatchGauge;
+  readonly watchOldestWaitingSeconds: WatchNumber;
   readonly tenantEngine: Counter<'tenant'>;
   readonly streamsOpen: Gauge;
   readonly shed: Counter<'reason'>;
@@ -53,10 +53,10 @@ export interface Metrics {
   readonly engineActive: Gauge<'engine' | 'device'>;
   readonly engineRestart: Counter<'engine' | 'reason'>;
   readonly engineFailover: Counter<'from' | 'to' | 'reason'>;
-  readonly watchEngineFallback: WatchGauge;
+  readonly watchEngineFallback: WatchNumber;
   /** Whether work may be given to each engine of the ladder, by its name there. */
   readonly watchUsableEngines: (read: () => Iterable<readonly [rung: string, usable: boolean]>) => void;
-  readonly watchPjrtObjects: WatchGauge;
+  readonly watchPjrtObjects: WatchNumber;
   readonly compileDuration: Histogram;
   readonly executableCache: Counter<'result'>;
   readonly executableResidentBytes: Gauge<'engine' | 'device'>;
@@ -74,10 +74,11 @@ export interface Metrics {
   readonly assignmentSolver: Counter<'solver'>;
   readonly traceSpans: Counter<'result'>;
   readonly solverThreads: Gauge;
-  readonly watchSolverWaiting: WatchGauge;
-  readonly watchSolverRunning: WatchGauge;
-  readonly watchUnreadBytes: WatchGauge;
+  readonly watchSolverWaiting: WatchNumber;
+  readonly watchSolverRunning: WatchNumber;
+  readonly watchUnreadBytes: WatchNumber;
   readonly slowReaderClosed: Counter;
+  readonly watchLostLogLines: WatchNumber;
 }
 
 /** What `coordinate_request_duration_seconds` may have as `code`. */
@@ -92,7 +93,7 @@ const ratioBuckets = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry];
   const latency = { buckets: latencyBucketsSeconds, registers };
-  const watched = (name: string, help: string): WatchGauge => {
+  const watched = (name: string, help: string): WatchNumber => {
     let read = (): number => 0;
     const gauge: Gauge = new Gauge({ name, help, registers, collect: () => gauge.set(read()) });
     return (from) => void (read = from);
@@ -105,6 +106,16 @@ export function createMetrics(registry: Registry): Metrics {
     registers,
     collect() {
       for (const [rung, usable] of usableEngines()) engineUsable.set({ rung }, usable ? 1 : 0);
+    },
+  });
+  let lostLogLines = (): number => 0;
+  const logLinesLost: Counter = new Counter({
+    name: 'coordinate_log_lines_lost_total',
+    help: 'Lines of the log that were not written, as standard output took nothing.',
+    registers,
+    collect() {
+      logLinesLost.reset();
+      logLinesLost.inc(lostLogLines());
     },
   });
   const metrics: Metrics = {
@@ -311,6 +322,7 @@ export function createMetrics(registry: Registry): Metrics {
       help: 'Connections closed because their clients did not take the answers.',
       registers,
     }),
+    watchLostLogLines: (from) => void (lostLogLines = from),
   };
   startAtZero(metrics);
   return metrics;
