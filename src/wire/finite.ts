@@ -33,7 +33,7 @@ export function isRowBroken(matrix: Matrix, row: number): boolean {
 export function checkTaskStates(field: string, tasks: Matrix, taskActive: Uint8Array): Matrix {
   const checked = measured(tasks);
   const { data, columns } = tasks;
-  if (checked.rowSquares?.every((square) => square <= harmlessSquare) === true) return checked;
+  if (checked.rowSquares !== undefined && areHarmless(checked.rowSquares)) return checked;
   let copy: Float32Array | null = null;
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
@@ -50,6 +50,15 @@ export function checkTaskStates(field: string, tasks: Matrix, taskActive: Uint8A
     copy[i] = 0;
   }
   return copy === null ? checked : measured({ ...tasks, data: copy });
+}
+
+/** A loop: `every` makes an object of each number. */
+function areHarmless(squares: Float64Array): boolean {
+  for (let row = 0; row < squares.length; row++) {
+    // Written so that NaN fails it.
+    if (!(squares[row]! <= harmlessSquare)) return false;
+  }
+  return true;
 }
 
 /**
