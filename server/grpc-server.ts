@@ -16,7 +16,7 @@ import type { CallGate } from './call-gate.js';
 import { certificateNamesOf } from './client-certificate.js';
 import { limitPings } from './connection-guard.js';
 import type { StatusReply } from './status.js';
-import { keepStreamsInTable } from './stream-table.js';
+import { keepStreamsInTable } from '../src/stream-table.js';
 import type { Connections } from './unread-answers.js';
 
 /**

@@ -53,6 +53,7 @@ export async function serve(
       server = await startServer(config, { ...options, log });
     } catch (error) {
       process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      await writtenOut();
       return error instanceof ConfigError ? serveExitCodes.usage : serveExitCodes.failed;
     }
     // `ready` settles first where the server cannot serve; a signal during the warm-up ends the wait.
@@ -71,7 +72,7 @@ export async function serve(
     const clean = failure === null && lostCalls === 0 && !forced;
     const exitCode =
       settingAtFault !== null ? serveExitCodes.usage : clean ? serveExitCodes.stopped : serveExitCodes.failed;
-    await writtenOut(log);
+    await writtenOut();
     // Output to a pipe may be on its way yet.
     await new Promise<void>((written) => process.stderr.write('', () => written()));
     return endProcess(exitCode);

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders } from 'node:http2';
 import { status } from '@grpc/grpc-js';
-import { keepStreamsInTable } from '../../server/stream-table.js';
+import { keepStreamsInTable } from '../../src/stream-table.js';
 
 /** How a call ended: the server's word, or DEADLINE_EXCEEDED or UNAVAILABLE of our own. */
 export interface BareEnd {
@@ -16,7 +16,7 @@ export interface BareEnd {
 }
 
 const nothing = Buffer.alloc(0);
-/** The answer's bytes come without waiting for updates. */
+/** Of each call and of the connection: an answer's bytes come without waiting for updates. */
 const windowBytes = 4 * 1024 * 1024;
 const prefixBytes = 5;
 
@@ -39,6 +39,7 @@ export class BareConnection {
     const session = connect(`http://${address}`, { settings: { initialWindowSize: windowBytes } });
     keepStreamsInTable(session);
     await once(session, 'connect');
+    session.setLocalWindowSize(windowBytes);
     // Its calls end with it.
     session.on('error', () => undefined);
     return new BareConnection(session);
@@ -52,7 +53,7 @@ export class BareConnection {
     metadata: Readonly<Record<string, string>>,
     onEnd: (end: BareEnd) => void,
   ): void {
-    if (this.#session.destroyed) {
+    if (this.#session.closed || this.#session.destroyed) {
       setImmediate(onEnd, { code: 'UNAVAILABLE', details: nothing });
       return;
     }

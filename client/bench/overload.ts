@@ -112,7 +112,7 @@ export const overload: Section = async (context) => {
       `the last answer. The load is then an open loop in a process of its own: calls are sent at equal distances (as ghz does with a rate) whatever is unanswered, over ${connections} connections in turn, each with a deadline of ${deadlineMs} ms. ` +
       `${context.rounds} rounds of ${timesLonger * context.seconds} s for each load, after ${leadInSeconds} s that is not counted, medians. In time: answered within the deadline; refused: told that it would be late or that the queue is full; late: the deadline passed. ` +
       'The generator writes HTTP/2 frames without a gRPC library, so that little of what is measured is its own. Latencies are from sending; lag is by how much the generator sent calls later than scheduled, generator its CPU time, of one core. Loop is how far apart the ticks of a timer of 1 ms are in the server, waiting for a core included, busiest the most that its main thread computed at a stretch: ' +
-      'what a refusal waits for in the server; the rest of its time is the way and the generator. The second table is what a refusal may take on this machine: a server that gives everybody the same few bytes, ' +
+      'what a refusal waits for in the server; the rest of its time is the way and the generator. Loop, busiest and generator are of the second before, too. The second table is what a refusal may take on this machine: a server that gives everybody the same few bytes, ' +
       'from the same generator at the same rate, alone and while as many threads as there are cores compute at the priority of our solvers. Rates in calls a second, times in ms.',
     tables: [
       {

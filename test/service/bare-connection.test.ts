@@ -1,4 +1,7 @@
 /** The load generator's own calls against a gRPC server that knows nothing of them. */
+import { once } from 'node:events';
+import { constants, createServer } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { Metadata, Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BareConnection, type BareEnd, framed } from '../../client/bench/bare-connection.js';
@@ -20,15 +23,13 @@ const echo: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
   }
 };
 
-const server = new Server();
-let address: string;
-let connection: BareConnection;
-
-function call(message: string, deadlineMs = 60_000, metadata = {}): Promise<BareEnd> {
-  return new Promise((resolve) => connection.call(path, framed(Buffer.from(message)), deadlineMs, metadata, resolve));
+interface Listening {
+  readonly server: Server;
+  readonly address: string;
 }
 
-beforeAll(async () => {
+async function listen(): Promise<Listening> {
+  const server = new Server();
   const types = {
     requestSerialize: unchanged,
     requestDeserialize: unchanged,
@@ -41,7 +42,19 @@ beforeAll(async () => {
       error === null ? resolve(bound) : reject(error),
     ),
   );
-  address = `127.0.0.1:${port}`;
+  return { server, address: `127.0.0.1:${port}` };
+}
+
+let server: Server;
+let address: string;
+let connection: BareConnection;
+
+function call(message: string, deadlineMs = 60_000, metadata = {}, over = connection): Promise<BareEnd> {
+  return new Promise((resolve) => over.call(path, framed(Buffer.from(message)), deadlineMs, metadata, resolve));
+}
+
+beforeAll(async () => {
+  ({ server, address } = await listen());
   connection = await BareConnection.open(address);
 });
 
@@ -55,6 +68,7 @@ describe('a bare connection', () => {
     seen.length = 0;
     expect(await call('answer', 5000, { 'tc-tenant': 'paced' })).toEqual({ code: 'OK', details: Buffer.alloc(0) });
     expect(seen).toEqual([{ message: 'answer', tenant: 'paced', leftMs: expect.any(Number) as number }]);
+    expect(seen[0]!.leftMs).toBeGreaterThan(1000);
     expect(seen[0]!.leftMs).toBeLessThanOrEqual(5000);
   });
 
@@ -62,16 +76,23 @@ describe('a bare connection', () => {
     expect(await call('refuse')).toEqual({ code: 'RESOURCE_EXHAUSTED', details });
   });
 
-  it('ends once with DEADLINE_EXCEEDED where no answer comes in time', async () => {
-    const ends: BareEnd[] = [];
-    await new Promise<void>((resolve) => {
-      connection.call(path, framed(Buffer.from('say nothing')), 30, {}, (end) => {
-        ends.push(end);
-        resolve();
+  it('ends once with DEADLINE_EXCEEDED where no answer comes in time, and cancels the call', async () => {
+    const deaf = createServer();
+    const cancelled = new Promise<number>((resolve) => {
+      deaf.on('stream', (stream) => {
+        stream.on('error', () => undefined);
+        stream.once('close', () => resolve(stream.rstCode));
       });
     });
-    // Later calls are answered, and by then the cancelled one is over for the session, too.
-    expect(await call('answer')).toMatchObject({ code: 'OK' });
+    deaf.listen(0, '127.0.0.1');
+    await once(deaf, 'listening');
+    const toDeaf = await BareConnection.open(`127.0.0.1:${(deaf.address() as AddressInfo).port}`);
+    const ends: BareEnd[] = [];
+    toDeaf.call(path, framed(Buffer.from('anything')), 30, {}, (end) => ends.push(end));
+    expect(await cancelled).toBe(constants.NGHTTP2_CANCEL);
+    toDeaf.close();
+    deaf.close();
+    await once(deaf, 'close');
     expect(ends).toMatchObject([{ code: 'DEADLINE_EXCEEDED' }]);
   });
 
@@ -80,12 +101,25 @@ describe('a bare connection', () => {
     expect(ends.map(({ code }) => code)).toEqual(['OK', 'RESOURCE_EXHAUSTED', 'OK']);
   });
 
-  it('ends with UNAVAILABLE when the server is gone, and so do calls after it', async () => {
-    const open = call('say nothing');
-    await expect.poll(() => seen.at(-1)?.message).toBe('say nothing');
-    server.forceShutdown();
+  it('ends with UNAVAILABLE when the server goes, and so do calls after it', async () => {
+    const other = await listen();
+    const toOther = await BareConnection.open(other.address);
+    seen.length = 0;
+    const open = call('say nothing', 60_000, {}, toOther);
+    await expect.poll(() => seen.length).toBe(1);
+    other.server.forceShutdown();
     expect(await open).toMatchObject({ code: 'UNAVAILABLE' });
-    await expect.poll(async () => (await call('answer', 1000)).code).toBe('UNAVAILABLE');
-    await expect(BareConnection.open(address)).rejects.toThrow('ECONNREFUSED');
+    expect(await call('answer', 60_000, {}, toOther)).toMatchObject({ code: 'UNAVAILABLE' });
+    await expect(BareConnection.open(other.address)).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it('ends calls after its own closing with UNAVAILABLE, while an open one goes on', async () => {
+    const own = await BareConnection.open(address);
+    seen.length = 0;
+    const open = call('say nothing', 500, {}, own);
+    await expect.poll(() => seen.length).toBe(1);
+    own.close();
+    expect(await call('answer', 60_000, {}, own)).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await open).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
   });
 });

@@ -10,16 +10,23 @@ import { packageRoot } from '../../src/package-root.js';
 /** More than a pipe and what waits for it hold together. */
 const lines = 4000;
 
-/** Writes its lines, says on standard error what was lost by then, and ends some time after standard input did. */
+/** Writes its lines, says on standard error what was lost by then, and ends with a last line when standard input does, or by an exception when it says so. */
 const program = `
 import { createLog, lostLogLines, writtenOut } from ${JSON.stringify(pathToFileURL(join(packageRoot, 'dist/server/log.js')).href)};
 const log = createLog({ logLevel: 'info', logFormat: 'json' });
 const count = Number(process.argv[1]);
 for (let index = 0; index < count; index++) log.info({ index, text: 'x'.repeat(1000) }, 'a line');
 console.error(lostLogLines());
-process.stdin.resume().once('end', async () => {
+process.on('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'not caught');
+  process.kill(process.pid, 'SIGKILL');
+});
+process.stdin.once('data', () => {
+  throw new Error('nobody catches this');
+});
+process.stdin.once('end', async () => {
   log.info('the last line');
-  await writtenOut(log);
+  await writtenOut();
   process.kill(process.pid, 'SIGKILL');
 });
 `;
@@ -45,24 +52,28 @@ interface Line {
   readonly lostLines?: number;
 }
 
-async function readToTheEnd(from: Readable): Promise<Line[]> {
-  let text = '';
-  for await (const chunk of from) text += String(chunk);
+function linesIn(text: string): Line[] {
   return text
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as Line);
 }
 
+/** Reads until `text` comes, then ends the process; resolves with all that it wrote. */
+async function readUntil(from: Child, text: string): Promise<Line[]> {
+  let read = '';
+  for await (const chunk of from.stdout) {
+    read += String(chunk);
+    if (read.includes(text)) from.stdin.end();
+  }
+  return linesIn(read);
+}
+
 describe('a log that nobody reads', () => {
   it('holds up nothing: what finds no room is lost and counted, and told when somebody reads', async () => {
     const { child: process, lost } = await written(lines);
     expect(lost).toBeGreaterThan(0);
-    const reading = readToTheEnd(process.stdout);
-    // Time for it to find the output free.
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    process.stdin.end();
-    const read = await reading;
+    const read = await readUntil(process, 'lines of the log were lost');
     const kept = read.filter(({ msg }) => msg === 'a line');
     // Whole lines, each once and in order.
     expect(kept.map(({ index }) => index)).toEqual(Array.from({ length: lines - lost }, (_, index) => index));
@@ -79,11 +90,18 @@ describe('a log that nobody reads', () => {
     expect(process.signalCode).toBe('SIGKILL');
   });
 
-  it('loses nothing at the end where it is read in time', async () => {
+  it('does not keep an exception from ending the process, not even after its reader has gone', async () => {
+    const { child: process } = await written(lines);
+    process.stdout.destroy();
+    process.stdin.write('now');
+    await once(process, 'exit');
+    expect(process.signalCode).toBe('SIGKILL');
+  });
+
+  it('loses nothing at the end where it is read', async () => {
     const { child: process, lost } = await written(500);
     expect(lost).toBe(0);
-    process.stdin.end();
-    const read = await readToTheEnd(process.stdout);
+    const read = await readUntil(process, '"index":499');
     expect(read).toHaveLength(501);
     expect(read.at(-1)).toMatchObject({ msg: 'the last line' });
   });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { keepStreamsInTable } from '../../server/stream-table.js';
+import { keepStreamsInTable } from '../../src/stream-table.js';
 
 describe('an HTTP/2 session with a table of streams', () => {
   it('answers streams that overlap, and ends those that are open when it is destroyed', async () => {

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { Roster, type Seated } from '../../src/roster.js';
-import { StreamTable } from '../../server/stream-table.js';
+import { StreamTable } from '../../src/stream-table.js';
 
 type Collect = (options?: { readonly type: 'minor' }) => void;
 
