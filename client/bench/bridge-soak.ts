@@ -1,6 +1,7 @@
 /** Twenty thousand executions through the XLA engine: memory stays where it was, and no object of the plugin is left. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { serverNodeFlags } from '../../src/node-flags.js';
 import type { BridgeSoakJob, BridgeSoakReading } from './bridge-soak-process.js';
 import { withoutPlugin } from './engines.js';
 import { atMost } from './report.js';
@@ -23,6 +24,7 @@ export const bridgeSoak: Section = async (context) => {
   }
   const job: BridgeSoakJob = { pluginPath: context.pluginPath, warmUp, executions, blocks, inFlight };
   const { stdout } = await run(process.execPath, [
+    ...serverNodeFlags,
     '--expose-gc',
     compiled('bridge-soak-process.js'),
     JSON.stringify(job),
