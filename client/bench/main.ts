@@ -1,7 +1,7 @@
 /** `tensor-consensus bench`: chooses and runs the sections, prints what they found, writes docs/benchmarks.md. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { againstJax } from './against-jax.js';
 import { bridgeSoak } from './bridge-soak.js';
@@ -12,9 +12,10 @@ import { exact } from './exact.js';
 import { hardTime } from './hard-time.js';
 import { builtInGenerator, findLoadGenerator } from './load-generator.js';
 import { large } from './large.js';
+import { renderLinePlot } from './line-plot.js';
 import { memory } from './memory.js';
 import { replicas } from './replicas.js';
-import { type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
+import { plotFile, type Report, renderMarkdown, renderText, type SectionResult, thisMachine } from './report.js';
 import type { BenchContext, Section } from './section.js';
 import { endChildrenOnSignals } from './server-process.js';
 import { overload } from './overload.js';
@@ -55,7 +56,7 @@ Measures this service on this machine, ratios side by side in one run; about fif
   --python PATH    a Python with jax, scipy (and numpy, grpcio, grpcio-tools) to compare with (TC_BENCH_PYTHON; default python3)
   --built-in       the built-in load generator even where ghz is installed
   --json           results as JSON on standard output instead of tables
-  --write FILE     also write them as a Markdown page
+  --write FILE     also write them as a Markdown page, its plots beside it
   -h, --help       this text
 
 Progress goes to standard error. Exit codes: 0 measured; 1 something failed; 2 wrong use.
@@ -157,5 +158,9 @@ async function measure(options: Options, folder: string, command: string): Promi
   }
   const report: Report = { machine, command, loadGenerator: generator.name, sections: results };
   if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  if (options.write !== undefined) writeFileSync(options.write, renderMarkdown(report));
+  if (options.write === undefined) return;
+  writeFileSync(options.write, renderMarkdown(report));
+  for (const { name, plot } of results) {
+    if (plot !== undefined) writeFileSync(join(dirname(options.write), plotFile(name)), renderLinePlot(plot));
+  }
 }

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { inOwnProcess } from './bench-process.js';
 import type { ClosedLoop } from './closed-caller.js';
 import { serviceEngine, serviceFlags } from './engines.js';
+import type { LinePlot } from './line-plot.js';
 import type { LoadResult } from './load-generator.js';
 import { sampleRequest } from './messages.js';
 import type { OpenLoop, OpenResult } from './open-caller.js';
@@ -140,6 +141,7 @@ export const overload: Section = async (context) => {
         rows: nothing,
       },
     ],
+    plot: plotOf(loads.map((load) => [load, load * capacity, (pick) => of(load, pick)])),
     checks: [
       atLeast(
         `goodput ${name}`,
@@ -174,6 +176,49 @@ export const overload: Section = async (context) => {
     ],
   };
 };
+
+/** Of each load: itself, the calls a second that it offers, and the median over rounds of what is picked of a result. */
+type LoadPoint = readonly [load: number, offered: number, of: (pick: (result: Result) => number) => number];
+
+function plotOf(points: readonly LoadPoint[]): LinePlot {
+  const goodput = points.map(([load, , of]) => [load, of(({ goodPerSecond }) => goodPerSecond)] as const);
+  const latency = (pick: (result: Result) => number) => points.map(([load, , of]) => [load, of(pick)] as const);
+  const most = Math.max(...goodput.map(([, rate]) => rate));
+  const rateStep = 10 ** Math.floor(Math.log10(most));
+  return {
+    title: 'Answers in time and latencies against load',
+    xLabel: 'load / capacity',
+    mostX: 4,
+    lines: [
+      { label: 'answers', colour: '#0b6e4f', dashes: '' },
+      { label: 'refusals', colour: '#b3261e', dashes: '' },
+      { label: 'offered load; deadline', colour: '#7a7f87', dashes: '5 4' },
+    ],
+    panels: [
+      {
+        title: 'In time',
+        yLabel: 'calls a second',
+        mostY: rateStep * (Math.floor(most / rateStep) + 1),
+        yStep: rateStep / 2,
+        points: [goodput, [], [[0, 0], ...points.map(([load, offered]) => [load, offered] as const)]],
+      },
+      {
+        title: 'Latency, p99',
+        yLabel: 'ms',
+        mostY: 60,
+        yStep: 10,
+        points: [
+          latency(({ goodP99Ms }) => goodP99Ms),
+          latency(({ refusedP99Ms }) => refusedP99Ms),
+          [
+            [0, deadlineMs],
+            [4, deadlineMs],
+          ],
+        ],
+      },
+    ],
+  };
+}
 
 function openLoop(
   address: string,

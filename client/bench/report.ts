@@ -1,5 +1,6 @@
 /** What a benchmark section found, and its renderings: text for a terminal, Markdown for docs/benchmarks.md. */
 import { cpus, platform, release, totalmem } from 'node:os';
+import type { LinePlot } from './line-plot.js';
 
 export type Cell = string | number;
 
@@ -23,6 +24,8 @@ export interface SectionResult {
   readonly method: string;
   readonly tables: readonly Table[];
   readonly checks: readonly Check[];
+  /** Written beside the page, as `plotFile` says. */
+  readonly plot?: LinePlot;
 }
 
 export interface Machine {
@@ -113,6 +116,11 @@ export function renderText(section: SectionResult): string {
   return `${parts.join('\n\n')}\n`;
 }
 
+/** Of a section's plot, in the folder of the page. */
+export function plotFile(section: string): string {
+  return `benchmarks-${section}.svg`;
+}
+
 /** The page docs/benchmarks.md. */
 export function renderMarkdown({ machine, command, loadGenerator, sections }: Report): string {
   const checks = sections.flatMap((section) => section.checks);
@@ -122,11 +130,17 @@ export function renderMarkdown({ machine, command, loadGenerator, sections }: Re
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}, Node ${machine.node}, ${machine.date}. ` +
       `Load generator: ${loadGenerator}. Clients, load generator and servers share the machine, so the ratios taken side by side ` +
       'mean more than the absolute figures.',
-    `To measure again: \`${command}\` (\`--only\` for single sections, \`--help\` for the rest). The scheduler alone, in virtual time: [schedule.md](schedule.md).`,
+    `To measure again: \`${command}\` (\`--only\` for single sections, \`--help\` for the rest).`,
   ];
   if (checks.length > 0) parts.push('## Figures to reach', markdownTable(checkTable(checks)));
-  for (const { title, method, tables } of sections) {
+  for (const { name, title, method, tables, plot } of sections) {
     parts.push(`## ${title}`, method, ...tables.map(markdownTable));
+    if (plot !== undefined) parts.push(`![${plot.title}](${plotFile(name)})`);
   }
+  parts.push(
+    '## The scheduler in virtual time',
+    'Goodput against load beside a fixed delay, as common model servers batch, and a bound that nobody beats; how, and the figures: [schedule.md](schedule.md).',
+    '![goodput against load in virtual time](schedule.svg)',
+  );
   return `${parts.join('\n\n')}\n`;
 }

@@ -10,7 +10,8 @@ import { runBench } from '../../client/bench/main.js';
 import { decodeResponse, isStreamError, protoFile, sampleRequest } from '../../client/bench/messages.js';
 import { benchScript, PythonProcess, whyNoPython } from '../../client/bench/python.js';
 import { normalArray } from '../../client/bench/random-states.js';
-import { atLeast, atMost, formatNumber, renderMarkdown, renderText } from '../../client/bench/report.js';
+import { renderLinePlot } from '../../client/bench/line-plot.js';
+import { atLeast, atMost, formatNumber, plotFile, renderMarkdown, renderText } from '../../client/bench/report.js';
 import { median, percentile } from '../../client/bench/statistics.js';
 import { threadTimer } from '../../client/bench/thread-time.js';
 import { cases, Workload } from '../../client/bench/workload.js';
@@ -237,12 +238,45 @@ describe('report', () => {
     expect(markdown).toContain('## Another\n\nLeft out: no such thing.\n');
   });
 
+  test('a section with a plot shows it on the page, from the file beside it', () => {
+    const plotted = { ...section, plot: { title: 'a plot', xLabel: 'x', mostX: 1, lines: [], panels: [] } };
+    const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [plotted] });
+    expect(markdown).toContain(`![a plot](${plotFile(section.name)})`);
+  });
+
   test('a missed figure is shown as missed, in text and in Markdown', () => {
     const markdown = renderMarkdown({ machine, command: 'c', loadGenerator: 'g', sections: [section] });
     expect(markdown).toContain('| latency | at most 2 ms | 1.50 ms | met |');
     expect(markdown).toContain('| ratio | at least 0.350 of it | 0.200 of it | MISSED |');
     expect(markdown).toContain('C, 2 cores, 4 GB');
     expect(renderText(section)).toMatch(/ratio\s+at least 0\.350 of it\s+0\.200 of it\s+MISSED/);
+  });
+});
+
+describe('a line plot', () => {
+  const plotOf = (points: readonly (readonly [number, number])[]): string =>
+    renderLinePlot({
+      title: 't',
+      xLabel: 'x',
+      mostX: 4,
+      lines: [{ label: 'l', colour: '#123456', dashes: '' }],
+      panels: [{ title: 'p', yLabel: 'y', mostY: 10, yStep: 5, points: [points] }],
+    });
+  const dots = (svg: string): number[][] =>
+    [...svg.matchAll(/<circle cx="([\d.]+)" cy="([\d.]+)"/g)].map(([, x, y]) => [Number(x), Number(y)]);
+
+  test('has a dot at every point, to scale from the left and the bottom', () => {
+    const [zero, half, most] = dots(plotOf([[0, 0], [2, 5], [4, 10]])) as [number[], number[], number[]]; // prettier-ignore
+    expect(half).toEqual([(zero[0]! + most[0]!) / 2, (zero[1]! + most[1]!) / 2]);
+    expect(most[0]).toBeGreaterThan(zero[0]!);
+    expect(most[1]).toBeLessThan(zero[1]!);
+  });
+
+  test('ends where it leaves the panel, and leaves out what is not a number', () => {
+    const svg = plotOf([[1, 1], [2, NaN], [3, 3], [4, 11]]); // prettier-ignore
+    expect(dots(svg)).toHaveLength(2);
+    expect(svg).not.toContain('NaN');
+    expect(dots(plotOf([[1, 11]]))).toHaveLength(0);
   });
 });
 
