@@ -1,6 +1,7 @@
 /** Which solver answers a reduced problem, and for how long it may run. */
 import { solveAuction } from './auction.js';
 import { sharpeningPasses } from './bound.js';
+import { contentionOf } from './contention.js';
 import { solveExact } from './exact.js';
 import { solveGreedy } from './greedy.js';
 import { exchangePairs } from './pair-exchange.js';
@@ -79,8 +80,9 @@ export class SolverChoice {
   }
 
   /**
-   * By measured times exact where that ends in time, or gets far in it and the auction would not end much earlier; else the auction. With no time
-   * at all, a small problem is answered greedily; of a large one even that takes longer than an auction that is stopped at once.
+   * By times measured for its size, contention and warmth exact where that ends in time, or gets far in it and the auction would not end much
+   * earlier; else the auction. With no time at all, a small problem is answered greedily; of a large one even that takes longer than an auction
+   * that is stopped at once.
    */
   auto(reduction: Reduction, start: SolverStart | null): Solved | null {
     if (this.#deadlineMs === Infinity) return this.exact(reduction, start);
@@ -93,14 +95,15 @@ export class SolverChoice {
       return { columnOfRow: solveGreedy(reduction), columnPrice: null, solver: 'greedy' };
     }
     const warm = isWarm(start);
-    const exactMs = this.#times.expectedMs(warm ? 'exact-warm' : 'exact', rows, width);
+    const contention = contentionOf(reduction);
+    const exactMs = this.#times.expectedMs(warm ? 'exact-warm' : 'exact', rows, width, contention);
     // Where it ends, nothing is left to do but for the answer itself.
     const fitsMs = endShare * (this.#deadlineMs - closingPasses * this.#passMs(reduction) - beganMs);
     if (exactMs <= fitsMs) stopMs = Math.max(stopMs, beganMs + fitsMs);
     else {
-      const auctionMs = this.#times.expectedMs(warm ? 'auction-warm' : 'auction', rows, width);
+      const auctionMs = this.#times.expectedMs(warm ? 'auction-warm' : 'auction', rows, width, contention);
       if (leastShare * exactMs > stopMs - beganMs || muchLonger * auctionMs < exactMs) {
-        this.#times.recordSkipped(warm ? 'exact-warm' : 'exact', rows, width);
+        this.#times.recordSkipped(warm ? 'exact-warm' : 'exact', rows, width, contention);
         return this.auction(reduction, start);
       }
     }
@@ -137,8 +140,8 @@ export class SolverChoice {
     const rows = reduction.agents.length;
     const width = reduction.tasks.length;
     const tookMs = nowMs() - beganMs;
-    if (outcome.complete) this.#times.record(kind, rows, width, tookMs);
-    else if (!cancelled()) this.#times.recordStopped(kind, rows, width, tookMs);
+    if (outcome.complete) this.#times.record(kind, rows, width, tookMs, contentionOf(reduction));
+    else if (!cancelled()) this.#times.recordStopped(kind, rows, width, tookMs, contentionOf(reduction));
     return outcome;
   }
 

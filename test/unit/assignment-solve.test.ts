@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { HardProblem, HardResult } from '../../src/assignment/hard.js';
 import { PairOrder } from '../../src/assignment/pair-order.js';
+import { contentionOf } from '../../src/assignment/contention.js';
+import { reduceProblem } from '../../src/assignment/reduction.js';
 import { solveHard } from '../../src/assignment/solve.js';
 import { SolveTimes } from '../../src/assignment/solve-time.js';
 import { CoordinatorError } from '../../src/errors.js';
@@ -56,8 +58,8 @@ describe('AUTO', () => {
 
   it('leaves it to the auction where the exact solver took too long before, and tries that one again some day', () => {
     const times = new SolveTimes();
-    times.record('exact', 200, 200, 400);
     const problem = hardProblem(200, 200, utility, { budgetMs: 20 });
+    times.record('exact', 200, 200, 400, contentionOf(reduceProblem(problem)));
     expect(solveHard(problem, control, times)).toMatchObject({ solver: 'auction' });
     let rounds = 1;
     while (solveHard(problem, control, times)?.solver === 'auction' && rounds < 1000) rounds++;
