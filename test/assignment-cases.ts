@@ -87,9 +87,9 @@ const utility = fc.oneof(
   { weight: 3, arbitrary: fc.constant(-Infinity) },
 );
 
-/** Problems of up to 6 x 6 with every kind of constraint at once; locks are made consistent with the rest. */
+/** Problems of up to 7 x 7 with every kind of constraint at once; locks are made consistent with the rest. */
 export const problems: fc.Arbitrary<HardProblem> = fc
-  .record({ agents: fc.integer({ min: 1, max: 6 }), tasks: fc.integer({ min: 0, max: 6 }) })
+  .record({ agents: fc.integer({ min: 1, max: 7 }), tasks: fc.integer({ min: 0, max: 7 }) })
   .chain(({ agents, tasks }) => {
     const cells = { minLength: agents * tasks, maxLength: agents * tasks };
     const perAgent = { minLength: agents, maxLength: agents };

@@ -2,6 +2,7 @@
 import type { Solver } from '../problem.js';
 import { boundOfPrices, certifiedUpperBound, sharpeningPasses } from './bound.js';
 import type { HardProblem, HardResult } from './hard.js';
+import { idlingNeverPays, rangeAboveIdling, withIdling } from './idling.js';
 import { changeLimitOf, limitChanges } from './hysteresis.js';
 import { type Reduction, recycleCosts, reduceProblem, restoreAssignment, scoreAssignment } from './reduction.js';
 import { SolveTimes } from './solve-time.js';
@@ -26,10 +27,18 @@ export type { SolveControl } from './solver-choice.js';
 /**
  * Solves `problem`; null where it was cancelled. EXACT runs the exact solver to the end, AUCTION the auction until its gap is small or the
  * budget is used up, GREEDY the greedy one and exchanges of pairs, AUTO what solver-choice.ts says. Exact answers have
- * `upperBound` equal to `objective`. `times` is learnt from and relied on: one for all problems of a thread.
+ * `upperBound` equal to `objective`; all is as right as float64 has it at the largest value. `times` is learnt from and relied on: one for all problems of a thread.
  * Throws REQUEST_INVALID for contradictory locks.
  */
 export function solveHard(problem: HardProblem, control: SolveControl, times = new SolveTimes()): HardResult | null {
+  if (problem.idleUtility === null || !idlingNeverPays(problem, rangeAboveIdling(problem))) {
+    return solvePosed(problem, control, times);
+  }
+  const result = solvePosed({ ...problem, idleUtility: null }, control, times);
+  return result && withIdling(result, scoreAssignment(problem, result.taskOfAgent));
+}
+
+function solvePosed(problem: HardProblem, control: SolveControl, times: SolveTimes): HardResult | null {
   const beganMs = control.nowMs();
   const { budgetMs } = problem;
   const reduction = reduceProblem(problem);

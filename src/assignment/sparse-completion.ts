@@ -1,5 +1,4 @@
 /** Objects for the bidders of an auction that ended without one: what is free and best, then paths through objects of others. */
-import type { Interrupted } from './sparse-auction.js';
 import type { Market } from './sparse-market.js';
 
 export interface CompletionOptions {
@@ -13,15 +12,16 @@ export interface CompletionOptions {
   readonly mayForbid: boolean;
   /** [n] position or below 0; completed in place. */
   readonly objectOf: Int32Array;
-  readonly interrupted: Interrupted;
+  /** Asked now and then; throws where nobody waits. */
+  readonly stopIfCancelled: () => void;
 }
 
 /**
- * Completes `objectOf`. Without forbidden pairs everybody gets an object as long as there are free ones; with them, until no
- * augmenting path is left or until interrupted. Whether no assignment has more bidders (with a floor: always false).
+ * Completes `objectOf`, however late it is. Without forbidden pairs everybody gets an object as long as there are free ones; with them, until no
+ * augmenting path is left. Whether no assignment has more bidders (with a floor: always false).
  */
 export function assignRest(options: CompletionOptions): boolean {
-  const { market, bidders, places, floor, mayForbid, objectOf, interrupted } = options;
+  const { market, bidders, places, floor, mayForbid, objectOf } = options;
   const left = new Int32Array(market.count);
   for (let at = 0; at < market.count; at++) left[at] = places === null ? 1 : places[at]!;
   let missing = 0;
@@ -48,15 +48,12 @@ export function assignRest(options: CompletionOptions): boolean {
     if (left[position] === 0) offers.raise(position, Infinity);
   }
   if (floor > -Infinity) return false;
-  return without === 0 || (mayForbid && augment(options, left, interrupted));
+  if (without > 0 && mayForbid) augment(options, left);
+  return without === 0 || mayForbid;
 }
 
 /** Breadth-first searches for paths that end at a free object. What a search without success has seen stays out of reach. */
-function augment(
-  { market, bidders, objectOf }: CompletionOptions,
-  left: Int32Array,
-  interrupted: Interrupted,
-): boolean {
+function augment({ market, bidders, objectOf, stopIfCancelled }: CompletionOptions, left: Int32Array): void {
   const row = new Float64Array(market.count);
   const cameFrom = new Int32Array(market.count);
   const unseen = Int32Array.from(row, (_, position) => position);
@@ -71,7 +68,7 @@ function augment(
     queue[tail++] = start;
     let end = -1;
     while (head < tail && end < 0) {
-      if (interrupted()) return false;
+      stopIfCancelled();
       const bidder = queue[head++]!;
       market.values(bidders[bidder]!, row);
       for (let at = 0; at < unseenCount && end < 0;) {
@@ -100,7 +97,6 @@ function augment(
     }
     unseenCount = before;
   }
-  return true;
 }
 
 function holdersOf(objectOf: Int32Array, count: number): number[][] {

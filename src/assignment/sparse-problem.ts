@@ -4,6 +4,7 @@
  */
 import { CoordinatorError } from '../errors.js';
 import type { HardDemands } from './hard.js';
+import { rangeAboveIdling, type ValueRange } from './idling.js';
 import { type Bonus, DistanceMarket, type Market, type RowFiller, ScanMarket } from './sparse-market.js';
 import { PointTree } from './point-tree.js';
 
@@ -307,4 +308,64 @@ function products(
     for (; k < width; k++) a += theirs[from + k]! * own[k]!;
     row[at] = a + b + (c + d);
   }
+}
+
+/** Of all pairs, or wider; null where one is not worth more than idling. O((N + M) width), with given utilities or a bias O(N M). */
+export function sparseRange(problem: SparseProblem): ValueRange | null {
+  const { values, agentActive, taskActive, bias } = problem;
+  if (values.kind === 'given') return rangeAboveIdling({ ...problem, utility: values.utility });
+  const added =
+    bias === null
+      ? { low: 0, high: 0, dense: true }
+      : rangeAboveIdling({ ...problem, utility: bias, bias: null, idleUtility: null });
+  if (added === null) return null;
+  // The bonus counts twice where there is a bias: wider is as good.
+  const bonus = problem.previous === null ? 0 : problem.keepBonus;
+  const { width, agents, tasks } = values;
+  const stride = values.kind === 'distance' ? values.stride : width;
+  let most = 0;
+  if (values.kind === 'distance') {
+    for (let c = 0; c < width; c++) {
+      const [first, second] = [extent(agents, agentActive, stride, c), extent(tasks, taskActive, width, c)];
+      most += Math.max(first.high - second.low, second.high - first.low, 0) ** 2;
+    }
+    most = Math.sqrt(most);
+  } else most = longest(agents, agentActive, width) * longest(tasks, taskActive, width);
+  // Rounding of what was summed up.
+  const low = -most * (1 + 1e-9);
+  const high = values.kind === 'distance' ? 0 : -low;
+  return {
+    low: low + added.low + Math.min(bonus, 0),
+    high: high + added.high + Math.max(bonus, 0),
+    dense: added.dense,
+  };
+}
+
+function extent(
+  points: Float32Array,
+  active: Uint8Array,
+  stride: number,
+  coordinate: number,
+): { readonly low: number; readonly high: number } {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let at = 0; at < active.length; at++) {
+    if (active[at] !== 1) continue;
+    const value = points[at * stride + coordinate]!;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { low, high };
+}
+
+/** The greatest norm of the active vectors. */
+function longest(vectors: Float32Array, active: Uint8Array, width: number): number {
+  let most = 0;
+  for (let at = 0; at < active.length; at++) {
+    if (active[at] !== 1) continue;
+    let sum = 0;
+    for (let c = 0; c < width; c++) sum += vectors[at * width + c]! ** 2;
+    most = Math.max(most, sum);
+  }
+  return Math.sqrt(most);
 }

@@ -8,6 +8,7 @@ import { type Interrupted, SparseAuction } from './sparse-auction.js';
 import { roundingOf, sparseBound } from './sparse-bound.js';
 import { assignRest } from './sparse-completion.js';
 import type { HardResult } from './hard.js';
+import { idlingNeverPays, withIdling } from './idling.js';
 import { epsilonFactor, startFromCoarse } from './sparse-levels.js';
 import { DistanceMarket, type Market } from './sparse-market.js';
 import { PointTree } from './point-tree.js';
@@ -18,6 +19,7 @@ import {
   reduceSparse,
   scoreSparse,
   type SparseProblem,
+  sparseRange,
   type SparseReduction,
 } from './sparse-problem.js';
 
@@ -50,6 +52,8 @@ const openShare = 0.1;
 const fullShare = 0.999;
 /** Last epsilon there, as a share of the first. */
 const finestOpenShare = 1e-3;
+/** And, where prices rise until idling is as good, as a share of the spread of values. */
+const finestOverfullShare = 1e-5;
 /** The first one is never less than this share of the spread of values: many may like the same few objects best. */
 const leastOpenShare = 1e-3;
 /** How much looser than need be a bound may be, for the sake of time: as a share of epsilon; of a bidder's mean value when late. */
@@ -67,6 +71,14 @@ const changeTries = 8;
  * Solves `problem`. Throws CANCELLED where nobody waits, REQUEST_INVALID where locks contradict each other.
  */
 export function solveSparse(problem: SparseProblem, control: SparseControl): HardResult {
+  if (problem.idleUtility === null || !idlingNeverPays(problem, sparseRange(problem))) {
+    return solvePosed(problem, control);
+  }
+  const result = solvePosed({ ...problem, idleUtility: null }, control);
+  return withIdling(result, scoreSparse(problem, result.taskOfAgent));
+}
+
+function solvePosed(problem: SparseProblem, control: SparseControl): HardResult {
   const startMs = control.nowMs();
   const endMs = problem.budgetMs === null ? Infinity : startMs + phaseShare * Math.max(problem.budgetMs, 0);
   const reduction = reduceSparse(problem);
@@ -229,7 +241,7 @@ class SparseSolver {
         ? 1e-2 * spread
         : isScaled
           ? this.#finestShare() * spread
-          : finestOpenShare * firstEpsilon;
+          : Math.max(finestOpenShare * firstEpsilon, this.#isOverfull() ? finestOverfullShare * spread : 0);
       if (epsilon < Math.max(least, 1e-12 * size)) {
         if (!mayTell) this.#lowerBound(boundSlack * epsilon, true);
         return;
@@ -241,6 +253,11 @@ class SparseSolver {
   #isFull(): boolean {
     const room = this.#places === null ? this.#market.count : this.#reduction.room;
     return this.#floor === -Infinity && this.#bidders.length >= fullShare * room;
+  }
+
+  /** Some have to idle in the end, whatever idling is worth: prices rise until it is as good. */
+  #isOverfull(): boolean {
+    return this.#floor > -Infinity && this.#reduction.agents.length > this.#reduction.room;
   }
 
   /** Where every object is taken in the end, prices of earlier phases settle all wars; where a few stay free, not all of them. */
@@ -341,14 +358,19 @@ class SparseSolver {
       if (value < low) low = value;
       if (value > high) high = value;
     }
+    if (this.#isOverfull()) low = Math.min(low, this.#floor);
     const spread = Math.max(high - low, 0) + Math.abs(this.#problem.keepBonus + this.#extraBonus);
     const size = Math.max(Math.abs(low), Math.abs(high), Math.abs(this.#problem.idleUtility ?? 0));
     const least = Number.isFinite(size) ? 1e-6 * size : 0;
     return Math.max(Number.isFinite(spread) ? spread : 0, least, 1e-9);
   }
 
-  readonly #interrupted: Interrupted = () => {
+  readonly #stopIfCancelled = (): void => {
     if (this.#control.cancelled()) throw new CoordinatorError('CANCELLED', 'cancelled while the assignment was solved');
+  };
+
+  readonly #interrupted: Interrupted = () => {
+    this.#stopIfCancelled();
     const nowMs = this.#control.nowMs();
     return nowMs >= this.#endMs || (this.#isContent && nowMs >= this.#startMs + contentAfterMs);
   };
@@ -362,7 +384,7 @@ class SparseSolver {
       floor: this.#floor,
       mayForbid: this.#mayForbid,
       objectOf,
-      interrupted: this.#interrupted,
+      stopIfCancelled: this.#stopIfCancelled,
     });
     const { objective } = this.#score(objectOf);
     const assigned = countAssigned(objectOf);
