@@ -102,9 +102,9 @@ function valuesOf({ world, baseline, commander, tally }: Moment) {
     unseen: `${unseen} broken, not found yet`,
     beacon: `${error} off`,
     mean: `plain mean ${meanError}`,
-    gap: percent(tally.gap, 3),
+    gap: percent(tally.gaps.at(-1) ?? 0, 3),
     worstGap: `worst ${percent(tally.worstGap, 3)}, ${tally.solver}`,
-    churn: percent(tally.churn, 1),
+    churn: percent(tally.churns.at(-1) ?? 0, 1),
     meanChurn: `of robots, mean ${percent(tally.meanChurn, 1)}`,
     call: `${(tally.latenciesMs.at(-1) ?? 0).toFixed(1)} ms`,
     tail: `p50 ${percentile(tally.latenciesMs, 0.5).toFixed(1)}, p99 ${percentile(tally.latenciesMs, 0.99).toFixed(1)} ms`,
@@ -120,8 +120,18 @@ function travelText({ sitesServed, travelPerSiteM }: Outcome): string {
   return sitesServed < leastSites ? '-' : `${travelPerSiteM.toFixed(0)} m/site`;
 }
 
-/** One line for logs: a moment without a terminal. */
-export function progressLine(moment: Moment): string {
+/** Two lines for logs, a moment without a terminal: the present, and the gap and churn of each of the last `ticks` answers, in percent. */
+export function logLines(moment: Moment, ticks: number): [string, string] {
+  const { gaps, churns } = moment.tally;
+  const each = (values: readonly number[], digits: number): string =>
+    values
+      .slice(-ticks)
+      .map((value) => (100 * value).toFixed(digits))
+      .join(' ');
+  return [progressLine(moment), `${' '.repeat(11)}tick by tick, %: gap ${each(gaps, 2)}; churn ${each(churns, 1)}`];
+}
+
+function progressLine(moment: Moment): string {
   const values = valuesOf(moment);
   return [
     values.time.padStart(9),

@@ -4,7 +4,7 @@ import { clientOf } from '../commands/connection.js';
 import { exitCodes } from '../exit-codes.js';
 import { drawMoment, type Moment } from './draw.js';
 import { type DemoOptions, demoHelp, readDemoOptions } from './options.js';
-import { progressLine } from './panel.js';
+import { logLines } from './panel.js';
 import { Screen } from './screen.js';
 import { Simulation } from './simulation.js';
 import { TickStream } from './tick-stream.js';
@@ -90,7 +90,7 @@ async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> 
   return failed ? exitCodes.failed : exitCodes.ok;
 }
 
-/** Plays with a picture on a terminal, with one line a second elsewhere. */
+/** Plays with a picture on a terminal, with two lines a second elsewhere. */
 async function show(
   simulation: Simulation,
   address: string,
@@ -100,7 +100,8 @@ async function show(
   const moment: Moment = { ...runOf(simulation, null), address };
   if (!process.stdout.isTTY || !options.live || process.env.TERM === 'dumb') {
     await play(() => {
-      if (simulation.world.now % ticksPerSecond === 0) say(progressLine(moment));
+      if (simulation.world.now % ticksPerSecond !== 0) return;
+      for (const line of logLines(moment, ticksPerSecond)) say(line);
     });
     return;
   }

@@ -29,11 +29,13 @@ export interface FaultTally {
 
 export class Tally {
   readonly latenciesMs: number[] = [];
+  /** Of every answer with an assignment: the certified gap, and the share of robots that got another task than before. */
+  readonly gaps: number[] = [];
+  readonly churns: number[] = [];
   readonly failures: string[] = [];
   /** Largest certified gap of all answers. */
   worstGap = 0;
   /** Sums over answered ticks. */
-  churnSum = 0;
   beaconErrorSumM = 0;
   meanErrorSumM = 0;
   ticks = 0;
@@ -45,8 +47,6 @@ export class Tally {
   plainMean: Point | null = null;
   solver = '';
   engine = '';
-  gap = 0;
-  churn = 0;
   readonly #visibleTicks: Uint16Array;
   readonly #firstVisibleAt: Int32Array;
   readonly #foundAt: Int32Array;
@@ -64,9 +64,8 @@ export class Tally {
     this.latenciesMs.push(latencyMs);
     if (answer.assignment !== null) {
       this.worstGap = Math.max(this.worstGap, answer.assignment.gap);
-      this.gap = answer.assignment.gap;
-      this.churn = answer.assignment.churn;
-      this.churnSum += this.churn;
+      this.gaps.push(answer.assignment.gap);
+      this.churns.push(answer.assignment.churn);
       this.solver = answer.assignment.solver;
     }
     if (answer.execution !== null) this.engine = `${answer.execution.engine} on ${answer.execution.device}`;
@@ -118,7 +117,7 @@ export class Tally {
 
   /** Means over the answered ticks; 0 before the first. */
   get meanChurn(): number {
-    return this.churnSum / Math.max(1, this.ticks);
+    return this.churns.reduce((sum, churn) => sum + churn, 0) / Math.max(1, this.ticks);
   }
 
   get beaconErrorM(): number {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawMoment, type Look, type Moment } from '../../client/demo/draw.js';
 import { FaultWatch } from '../../client/demo/fault-watch.js';
-import { progressLine } from '../../client/demo/panel.js';
+import { logLines } from '../../client/demo/panel.js';
 import { Screen, type TerminalStream } from '../../client/demo/screen.js';
 import { type CoordinateCall, Simulation } from '../../client/demo/simulation.js';
 import { renderLine, span, wantsColour, wantsUnicode } from '../../client/demo/style.js';
@@ -190,8 +190,10 @@ describe('the picture', () => {
     expect(wantsUnicode({ LANG: 'en_GB.UTF-8' })).toBe(true);
   });
 
-  it('has a progress line and a summary that fit an ordinary terminal', () => {
-    expect(progressLine(shown)).toMatch(/150 \/ 150 s .* faulty \d+ found .* gap 0\.000 % {2}churn [\d.]+ %/);
+  it('has log lines with the gap and churn of every tick, and a summary that fits an ordinary terminal', () => {
+    const [present, ticks] = logLines(shown, 3);
+    expect(present).toMatch(/150 \/ 150 s .* faulty \d+ found .* gap 0\.000 % {2}churn [\d.]+ %/);
+    expect(ticks).toMatch(/tick by tick, %: gap 0\.00 0\.00 0\.00; churn [\d.]+ [\d.]+ [\d.]+$/);
     for (const line of summaryLines({ ...shown, serverExit: null })) expect(line.length).toBeLessThanOrEqual(80);
   });
 
